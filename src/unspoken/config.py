@@ -1,0 +1,110 @@
+"""Settings: frozen, typed, and strict. An unknown key is an error, and every default is visible here or in its class."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Settings(BaseModel):
+    """Base of every settings record: frozen, unknown keys refused, the text under a field is its documentation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+class LoraSettings(Settings):
+    """Low-rank adapters on every linear layer (arXiv:2106.09685); embeddings of the new tokens stay trainable."""
+
+    rank: PositiveInt = 16
+    """Rank of each adapter."""
+    alpha: Positive = 32.0
+    """Scale of each adapter, divided by its rank."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout in front of each adapter."""
+
+
+class ModelSettings(Settings):
+    """The decoder: a checkpoint (`path`) or a new one from scratch (`arch`, `layers`, `heads`, `width`)."""
+
+    path: str | None = None
+    """Hugging Face id or local folder of a causal language model, or a run directory of Unspoken."""
+    revision: str | None = None
+    """Commit or tag of `path`, when it is a Hugging Face id."""
+    arch: Literal["gpt2", "llama", "qwen2", "qwen3", "mistral", "gemma2", "smollm3"] = "gpt2"
+    """Architecture of a model from scratch; ignored when `path` is set."""
+    layers: PositiveInt = 2
+    heads: PositiveInt = 4
+    width: PositiveInt = 128
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout of a model from scratch."""
+    max_positions: PositiveInt = 1024
+    """Longest sequence of a model from scratch."""
+    tokenizer: str | None = None
+    """Hugging Face id or folder of the tokenizer; default: the model's, or from scratch one word of the task a token."""
+    lora: LoraSettings | None = None
+    """Train adapters instead of all weights; they are merged into the model that the run leaves behind."""
+    marker_init: Literal["mean"] | str = "<<"
+    """New token embeddings: a copy of this token's (Coconut: `<<`), or `mean`; `mean` also where it is no token."""
+    checkpoint_passes: bool = False
+    """Recompute each pass in the backward pass: less memory, about a third more time, the same bits."""
+
+
+class TrainSettings(Settings):
+    """Optimisation. The defaults are Coconut's (arXiv:2412.06769): AdamW, constant 1e-4, effective batch 128."""
+
+    epochs: PositiveInt = 50
+    batch_size: PositiveInt = 128
+    """Rows per optimizer step over all processes and accumulated micro-batches."""
+    micro_batch_size: PositiveInt | None = None
+    """Rows per forward pass of one process; default: the whole share of the process."""
+    learning_rate: Positive = 1e-4
+    lr_schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_steps: Count = 0
+    weight_decay: NonNegative = 0.01
+    betas: tuple[Probability, Probability] = (0.9, 0.999)
+    max_grad_norm: NonNegative = 0.0
+    """Clip the gradient to this norm; 0 does not clip (Coconut)."""
+    reset_optimizer: Literal["never", "stage", "epoch"] = "epoch"
+    """When Adam forgets its moments. The released code does so every epoch, the paper at every stage."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Autocast precision; weights stay in fp32."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    save: Literal["epoch", "improvement", "end"] = "epoch"
+    """When to write a checkpoint: after every epoch, when validation accuracy improves, or only at the end."""
+    keep_checkpoints: PositiveInt | None = None
+    """Valid checkpoints to keep, best and newest always among them; default: all."""
+    validate_every: PositiveInt = 1
+    """Epochs between validations by generation; the last epoch is always validated."""
+    validation_rows: PositiveInt | None = None
+    """Rows of the validation set to generate for during training; default: all."""
+    log_every: PositiveInt = 10
+    """Optimizer steps between lines of metrics.jsonl."""
+    workers: Count = 0
+    """Data loader processes."""
+    report_to: str = "none"
+    """Experiment tracker, as in transformers: none, tensorboard, wandb, trackio ..."""
+    trainer: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of transformers.TrainingArguments, e.g. `{fsdp: full_shard}`."""
+
+
+class EvaluateSettings(Settings):
+    """Evaluation by greedy generation, with the thoughts and with them removed."""
+
+    batch_size: PositiveInt = 64
+    max_new_tokens: PositiveInt | None = None
+    """Longest answer in tokens; default: the task's."""
+    controls: tuple[str, ...] = ("zero",)
+    """What the thoughts are replaced by: zero, mean, noise, another_row, removed. `zero` is `accuracy_without_thoughts`."""
+
+
+class DataPaths(Settings):
+    """Files of a task that reads its rows."""
+
+    train: Path | None = None
+    validation: Path | None = None
+    test: Path | None = None

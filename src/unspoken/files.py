@@ -1,0 +1,215 @@
+"""Every write and every untrusted read of the package, in one place.
+
+A file is written to a temporary name, flushed to the disk and renamed, so that it is either absent or whole. A directory
+counts only when it is *sealed*: its manifest, which holds the sha256 of every other file in it, is written last.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from unspoken.errors import CheckpointError, DataError
+
+MANIFEST = "manifest.json"
+MANIFEST_VERSION = 1
+MAX_JSON_BYTES = 4 * 2**30
+MAX_ROW_BYTES = 16 * 2**20
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace the file at `path` by `text`, atomically and durably."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _sync(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace the file at `path` by `value` as JSON; NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Replace the file at `path` by one JSON object a line."""
+    write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+
+
+def append_json_line(path: Path, row: Mapping[str, Any]) -> None:
+    """Add one line to a log. A line torn by a crash is left out by `read_json_lines(torn=True)`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a", encoding="utf-8", newline="\n") as file:
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def read_text(path: Path, *, limit: int = MAX_JSON_BYTES) -> str:
+    """The text of a regular UTF-8 file of at most `limit` bytes.
+
+    Raises:
+        DataError: It is missing, not a regular file, too large, compressed, or not UTF-8.
+    """
+    if not path.exists():
+        raise DataError(f"{path} does not exist; give the path of an existing file")
+    if not path.is_file():
+        raise DataError(f"{path} is not a regular file (a folder, pipe or device); give the path of a file")
+    size = path.stat().st_size
+    if size > limit:
+        raise DataError(f"{path} has {size:,} bytes, more than the {limit:,} allowed here; split it")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}; check its permissions") from error
+    if data[:2] == b"\x1f\x8b" or data[:4] == b"PK\x03\x04":
+        kind = "gzip" if data[:2] == b"\x1f\x8b" else "zip"
+        raise DataError(f"{path} is a {kind} archive; unpack it first")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text (byte {error.start}); convert it to UTF-8") from error
+
+
+def read_json(path: Path, *, limit: int = MAX_JSON_BYTES) -> Any:
+    """The value of a JSON file; NaN and Infinity, which are not JSON, are refused.
+
+    Raises:
+        DataError: See `read_text`; or it is not JSON (with line and column), or nested too deeply.
+    """
+    return parse_json(read_text(path, limit=limit), str(path))
+
+
+def parse_json(text: str, where: str) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        DataError: It is not JSON; the message starts with `where` and gives line and column.
+    """
+
+    def refuse(constant: str) -> None:
+        raise DataError(f"{where} holds {constant}, which is not JSON; write null or a number")
+
+    try:
+        return json.loads(text, parse_constant=refuse)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{where} is not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}; it may be cut off"
+        ) from error
+    except RecursionError as error:
+        raise DataError(f"{where} is nested too deeply to be data; expected rows of strings and lists") from error
+
+
+def read_json_lines(path: Path, *, torn: bool = False) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file; with `torn`, a last line that a crash cut off is left out."""
+    lines = read_text(path).splitlines()
+    rows = []
+    for number, line in enumerate(lines, 1):
+        try:
+            rows.append(parse_json(line, f"{path} line {number}"))
+        except DataError:
+            if not (torn and number == len(lines)):
+                raise
+    return rows
+
+
+def sha256(path: Path) -> str:
+    """Hex sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def sealed_directory(final: Path) -> Iterator[Path]:
+    """A fresh folder to fill; on leaving it without an error it is sealed and becomes `final`, replacing an older one.
+
+    Killed at any point, `final` is either what it was before, absent, or complete: readers call `verify`.
+    """
+    partial = final.with_name(f".{final.name}.partial")
+    remove(partial)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+        seal(partial)
+        remove(final)
+        partial.replace(final)
+        _sync(final.parent)
+    finally:
+        remove(partial)
+
+
+def seal(directory: Path) -> None:
+    """Flush every file of a folder to the disk, then write the manifest that makes the folder count."""
+    files = {}
+    for path in _files(directory):
+        _sync(path)
+        files[path.relative_to(directory).as_posix()] = sha256(path)
+    for folder in sorted({path.parent for path in _files(directory)}):
+        _sync(folder)
+    write_json(directory / MANIFEST, {"version": MANIFEST_VERSION, "sha256": files})
+
+
+def verify(directory: Path) -> None:
+    """Check that a folder is sealed and that every file in its manifest has the recorded sha256.
+
+    Raises:
+        CheckpointError: Names the first file that is missing or differs.
+    """
+    if not directory.is_dir():
+        raise CheckpointError(f"{directory} is not a directory; give the path of a run or of a checkpoint")
+    path = directory / MANIFEST
+    if not path.is_file():
+        raise CheckpointError(f"{directory} has no {MANIFEST}: it was never completed; use another checkpoint")
+    try:
+        manifest = read_json(path, limit=64 * 2**20)
+        version, recorded = manifest["version"], dict(manifest["sha256"])
+    except (DataError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); use another checkpoint") from error
+    if version != MANIFEST_VERSION:
+        raise CheckpointError(f"{path} has version {version!r}, this release reads {MANIFEST_VERSION}; upgrade unspoken")
+    for name, expected in recorded.items():
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            raise CheckpointError(f"{path} lists {name!r}, which lies outside the directory; do not use it")
+        file = directory / name
+        if not file.is_file():
+            raise CheckpointError(f"{file} is missing; use another checkpoint")
+        if sha256(file) != expected:
+            raise CheckpointError(f"{file} does not have the recorded sha256: it is damaged; use another checkpoint")
+
+
+def is_sealed(directory: Path) -> bool:
+    """Whether `verify` accepts the folder."""
+    try:
+        verify(directory)
+    except CheckpointError:
+        return False
+    return True
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder; a sealed folder loses its manifest first, so that half of it never counts."""
+    if path.is_dir() and not path.is_symlink():
+        (path / MANIFEST).unlink(missing_ok=True)
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _files(directory: Path) -> list[Path]:
+    return sorted(path for path in directory.rglob("*") if path.is_file() and path.name != MANIFEST)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,59 @@
+"""What every task offers: examples of each split, how they read, and how an answer is scored."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from unspoken.config import Settings
+from unspoken.records import Example, Ledger, Score, Split, TextFormat
+
+
+class Task(Settings, ABC):
+    """A data set. Its fields are its settings: the keys of the recipe's `task` section.
+
+    A task knows no tensor and no token. Adding one takes one file in this folder, one line in `TASKS`, one recipe.
+    """
+
+    max_new_tokens: ClassVar[int] = 128
+    """Longest answer to generate, words of the reasoning included."""
+
+    @property
+    def text(self) -> TextFormat:
+        """How the pieces of an example are written."""
+        return TextFormat()
+
+    @abstractmethod
+    def examples(self, split: Split) -> tuple[Sequence[Example], Ledger]:
+        """The examples of a split, always the same ones in the same order, and the account of the rows they came from.
+
+        Raises:
+            DataError: The split has no source, or rows of it are rejected (every one is named).
+        """
+
+    def words(self) -> Sequence[str] | None:
+        """Every word of the task in a fixed order, for a word-level tokenizer; None: collect them from training rows."""
+        return None
+
+    def score(self, example: Example, text: str) -> Score:
+        """Judge a generated text (new tokens only): what follows the last `answer_start` must equal the answer."""
+        predicted = self.read_answer(text)
+        if predicted is None:
+            return Score("no answer", None)
+        right = predicted == self.normalise(example.answer)
+        return Score("right" if right else "wrong", predicted)
+
+    def read_answer(self, text: str) -> str | None:
+        """The normalised answer in a generated text, or None when there is none."""
+        marker = self.text.answer_start.strip()
+        if marker and marker not in text:
+            return None
+        answer = self.normalise(text.rpartition(marker)[2] if marker else text)
+        return answer or None
+
+    def normalise(self, answer: str) -> str:
+        """The form in which answers are compared: single spaces, no thousands separators (as the released Coconut)."""
+        return " ".join(answer.replace(",", "").split())
+
+    def describe(self) -> dict[str, Any]:
+        """The settings as plain values, for fingerprints and reports."""
+        return self.model_dump(mode="json")
