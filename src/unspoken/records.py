@@ -8,13 +8,17 @@ Every record is frozen. Each arrow is one function: `Task.parse`, `data.tokenize
 Shapes: B rows of a batch, L columns, K thoughts, D width of the model.
 """
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NotRequired, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Literal, NotRequired, TypeAlias, TypedDict
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor
+
+if TYPE_CHECKING:  # tasks and the command line read these records without waiting for torch
+    from torch import Tensor
 
 Split: TypeAlias = Literal["train", "validation", "test"]
 Tokens: TypeAlias = npt.NDArray[np.int32]
