@@ -58,6 +58,8 @@ class TrainSettings(Settings):
     """Optimisation. The defaults are Coconut's (arXiv:2412.06769): AdamW, constant 1e-4, effective batch 128."""
 
     epochs: PositiveInt = 50
+    first_epoch: Count = 0
+    """Epoch of the stage schedule to begin with: a run that starts from a trained model skips the stages before it."""
     batch_size: PositiveInt = 128
     """Rows per optimizer step over all processes and accumulated micro-batches."""
     micro_batch_size: PositiveInt | None = None

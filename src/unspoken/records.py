@@ -90,24 +90,43 @@ class TextFormat:
     answer_start: str = "### "
 
 
+@dataclass(frozen=True, slots=True)
+class ThoughtTokens:
+    """The ids of the tokens that stand for thoughts.
+
+    Attributes:
+        latent: `<|latent|>`, one per slot.
+        start: `<|start-latent|>`, before the slots.
+        end: `<|end-latent|>`, after them.
+    """
+
+    latent: int
+    start: int
+    end: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenizedExample:
     """An example whose pieces are tokenised, each on its own and only once; staging joins them anew at every stage.
 
     Attributes:
         id: As in `Example`.
+        start: What begins every sequence: the beginning-of-sequence token where the tokenizer has one, else empty.
         premises: Token ids of each premise, separators included.
         questions: The question, then its rewordings, each with its ending.
         steps: Each step with its ending.
         answer: The answer with its start and the end-of-sequence token.
+        answer_start: How many of the first tokens of `answer` are its start (`###`), not the answer itself.
         frontiers: As in `Example`, each word one token id.
     """
 
     id: str
+    start: Tokens
     premises: tuple[Tokens, ...]
     questions: tuple[Tokens, ...]
     steps: tuple[Tokens, ...]
     answer: Tokens
+    answer_start: int = 0
     frontiers: tuple[tuple[int, ...], ...] = ()
 
 
@@ -122,6 +141,8 @@ class StagedExample:
             In a prompt, which is a staged example without a target, all are ignored.
         num_thoughts: How many thought slots `input_ids` holds.
         first_thought: Index of the first slot, or None without thoughts; the slots are contiguous.
+        num_forced: In a prompt, how many of its last tokens already belong to the output (an answer start that the
+            method gives instead of having it generated).
     """
 
     id: str
@@ -129,6 +150,7 @@ class StagedExample:
     labels: Tokens
     num_thoughts: int
     first_thought: int | None
+    num_forced: int = 0
 
 
 class Batch(TypedDict):

@@ -1,0 +1,1 @@
+"""Words to tensors, one file per arrow. It knows no model and no method."""

@@ -1,0 +1,84 @@
+"""Order of the rows: which ones share a batch, on which process, in which epoch. A function of the seed alone."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from random import Random
+
+import numpy as np
+from torch.utils.data import Dataset, Sampler
+
+from unspoken.records import IGNORED, StagedExample, TokenizedExample
+
+POOL = 32
+"""Batches whose rows are sorted by length together: enough that rows of a batch are about equally long."""
+
+
+class StagedDataset(Dataset[StagedExample]):
+    """Rows that are laid out when they are asked for, at the stage of the current epoch.
+
+    Args:
+        rows: The tokenised rows.
+        layout: `(row, epoch, rng) -> StagedExample`, pure.
+        seed: The layout of a row depends on (seed, epoch, row) and on nothing else.
+    """
+
+    def __init__(
+        self,
+        rows: Sequence[TokenizedExample],
+        layout: Callable[[TokenizedExample, int, Random], StagedExample],
+        seed: int,
+    ) -> None:
+        self.rows, self.layout, self.seed = rows, layout, seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Move to an epoch; the training loop calls this."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int) -> StagedExample:
+        """Row `index`; a negative index -1 - i is row i with nothing to train, which fills up a short batch."""
+        row = self.rows[index if index >= 0 else -1 - index]
+        staged = self.layout(row, self.epoch, Random(f"{self.seed}/{self.epoch}/{row.id}"))
+        if index >= 0:
+            return staged
+        return replace(staged, labels=np.full_like(staged.labels, IGNORED))
+
+
+class Batches(Sampler[list[int]]):
+    """Batches of rows of similar length, in random order, every row exactly once an epoch.
+
+    A batch of `batch_size` rows is one optimizer step; it is cut into `parts` micro-batches that follow each other.
+    Processes take micro-batches in turn, so the rows of a step are the same for any number of processes and workers.
+    When the last batch has fewer rows than parts, the empty parts repeat a row with nothing to train.
+
+    Args:
+        dataset: Gives the current epoch.
+        lengths: Length of each row.
+        batch_size: Rows per optimizer step.
+        parts: Micro-batches per optimizer step: processes times accumulation steps.
+        seed: Seed of the order.
+    """
+
+    def __init__(self, dataset: StagedDataset, lengths: Sequence[int], batch_size: int, parts: int, seed: int) -> None:
+        self.dataset, self.lengths = dataset, np.asarray(lengths)
+        self.batch_size, self.parts, self.seed = batch_size, parts, seed
+
+    def __len__(self) -> int:
+        return -(-len(self.lengths) // self.batch_size) * self.parts
+
+    def __iter__(self) -> Iterator[list[int]]:
+        rng = np.random.default_rng((self.seed, self.dataset.epoch))
+        order = rng.permutation(len(self.lengths))
+        # the rows that do not fill a batch are drawn before sorting: they are not always the longest
+        remainder = len(order) % self.batch_size
+        batches = [order[:remainder]] if remainder else []
+        for start in range(remainder, len(order), POOL * self.batch_size):
+            pool = order[start : start + POOL * self.batch_size]
+            pool = pool[np.argsort(self.lengths[pool], kind="stable")]
+            batches += np.split(pool, len(pool) // self.batch_size)
+        for index in rng.permutation(len(batches)):
+            for part in np.array_split(rng.permutation(batches[index]), self.parts):
+                yield part.tolist() if len(part) else [-1 - int(batches[index][0])]

@@ -1,0 +1,95 @@
+"""Example -> TokenizedExample: every piece of text becomes token ids, once."""
+
+from collections.abc import Iterator, Sequence
+from itertools import chain
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from unspoken.errors import DataError
+from unspoken.records import Example, TextFormat, TokenizedExample, Tokens
+
+
+def tokenize(
+    examples: Sequence[Example], text: TextFormat, tokenizer: PreTrainedTokenizerBase
+) -> list[TokenizedExample]:
+    """Tokenise the pieces of every example, each on its own.
+
+    Control tokens that occur in a text are read as plain text.
+
+    Raises:
+        DataError: A word is not in the vocabulary, ; all such rows are named.
+    """
+    pieces = [list(_pieces(example, text)) for example in examples]
+    encoded = _encode(list(chain.from_iterable(pieces)), tokenizer)
+    start = _start(tokenizer)
+    answer_start = len(next(_encode([text.answer_start.strip()], tokenizer))) if text.answer_start.strip() else 0
+    end = np.array([tokenizer.eos_token_id], dtype=np.int32)
+    tokenized, problems = [], []
+    for example, row in zip(examples, pieces, strict=True):
+        tokens = [next(encoded) for _ in row]
+        problems += _unknown_words(example, row, tokens, tokenizer)
+        num_premises, num_questions = len(example.premises), 1 + len(example.rewordings)
+        tokenized.append(
+            TokenizedExample(
+                id=example.id,
+                start=start,
+                premises=tuple(tokens[:num_premises]),
+                questions=tuple(tokens[num_premises : num_premises + num_questions]),
+                steps=tuple(tokens[num_premises + num_questions : -1]),
+                answer=np.concatenate([tokens[-1], end]),
+                answer_start=answer_start,
+                frontiers=_frontiers(example, tokenizer),
+            )
+        )
+    if problems:
+        more = f"\n  and {len(problems) - 20} more" if len(problems) > 20 else ""
+        raise DataError("\n  ".join(["some rows do not fit the tokenizer:", *problems[:20]]) + more)
+    return tokenized
+
+
+def _pieces(example: Example, text: TextFormat) -> Iterator[str]:
+    for index, premise in enumerate(example.premises):
+        yield text.premise_separator + premise if index else premise
+    for question in (example.question, *example.rewordings):
+        yield (text.premise_separator if example.premises else "") + question + text.question_end
+    for step in example.steps:
+        yield step + text.step_end
+    yield text.answer_start + example.answer
+
+
+def _encode(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[Tokens]:
+    if not texts:
+        return
+    batch = tokenizer(texts, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False)
+    for ids in batch["input_ids"]:
+        yield np.array(ids, dtype=np.int32)
+
+
+def _start(tokenizer: PreTrainedTokenizerBase) -> Tokens:
+    """What the tokenizer puts in front of a text (Llama's beginning-of-sequence token; nothing for GPT-2)."""
+    ids = [token for token in tokenizer("")["input_ids"] if token == tokenizer.bos_token_id][:1]
+    return np.array(ids, dtype=np.int32)
+
+
+def _unknown_words(
+    example: Example, row: Sequence[str], tokens: Sequence[Tokens], tokenizer: PreTrainedTokenizerBase
+) -> list[str]:
+    unknown = tokenizer.unk_token_id
+    if unknown is None or unknown == tokenizer.eos_token_id:
+        return []
+    return [
+        f"row {example.id}: a word of {piece.strip()!r} is not in the vocabulary; add such rows to the training data"
+        for piece, ids in zip(row, tokens, strict=True)
+        if (ids == unknown).any()
+    ]
+
+
+def _frontiers(example: Example, tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[int, ...], ...]:
+    frontiers = []
+    for words in example.frontiers:
+        ids = [tokenizer.convert_tokens_to_ids(word) for word in words]
+        if None in ids or tokenizer.unk_token_id in ids:
+            return ()  # a subword tokenizer: the objectives that need one token a node refuse such rows themselves
+        frontiers.append(tuple(ids))
+    return tuple(frontiers)

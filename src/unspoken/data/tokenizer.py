@@ -1,0 +1,96 @@
+"""Tokenizers: one word of the task a token, or that of a pretrained model; both with the three thought tokens."""
+
+from collections.abc import Iterable, Sequence
+
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from unspoken.errors import RecipeError
+from unspoken.records import Example, TextFormat, ThoughtTokens
+
+START, LATENT, END = "<|start-latent|>", "<|latent|>", "<|end-latent|>"
+PADDING, END_OF_TEXT, UNKNOWN = "<|pad|>", "<|endoftext|>", "<|unknown|>"
+
+WORD = r"\n|\[\w+\]|\w+|[^\w\s]+"
+"""What counts as one word: a line break, a name in brackets, letters and digits, or a run of punctuation."""
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}"
+    + "{% set thoughts = n_latent if n_latent is defined else DEFAULT %}"
+    + "OPEN{% for _ in range(thoughts) %}<|latent|>{% endfor %}CLOSE{% endif %}"
+)
+"""Puts the thoughts after the question, so that stock tools (pipeline, lm-eval, servers) think without knowing it."""
+
+
+def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
+    """A tokenizer whose tokens are these words, in this order, after the special ones.
+
+    It decodes with single spaces and none before punctuation, so "Tom is a lempus." survives the round trip.
+    """
+    specials = [PADDING, END_OF_TEXT, UNKNOWN, START, LATENT, END]
+    vocabulary = {word: index for index, word in enumerate([*specials, *dict.fromkeys(words)])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(WORD), behavior="removed", invert=True)
+    tokenizer.decoder = decoders.WordPiece(prefix="\x00", cleanup=True)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token=PADDING,
+        eos_token=END_OF_TEXT,
+        unk_token=UNKNOWN,
+        additional_special_tokens=[START, LATENT, END],
+        clean_up_tokenization_spaces=False,
+        padding_side="left",
+    )
+
+
+def words_of(examples: Iterable[Example], text: TextFormat) -> list[str]:
+    """Every word of the examples and of their format, in order of appearance."""
+    import regex
+
+    pattern = regex.compile(WORD)
+    found: dict[str, None] = dict.fromkeys(
+        pattern.findall(" ".join([text.premise_separator, text.question_end, text.step_end, text.answer_start]))
+    )
+    for example in examples:
+        pieces = [*example.premises, example.question, *example.rewordings, *example.steps, example.answer]
+        found.update(dict.fromkeys(pattern.findall(" ".join(pieces))))
+    return list(found)
+
+
+def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
+    """A pretrained tokenizer with the thought tokens added (once) and left padding.
+
+    Raises:
+        RecipeError: There is no tokenizer at `path`, or it has no end-of-sequence token.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise RecipeError("model", [f"no tokenizer can be loaded from {path!r}: {reason}"]) from error
+    if tokenizer.eos_token_id is None:
+        raise RecipeError("model", [f"the tokenizer of {path!r} has no end-of-sequence token; answers could not end"])
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # padding is masked by position, never by this id
+    tokenizer.add_special_tokens({"additional_special_tokens": [START, LATENT, END]})
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
+def thought_tokens(tokenizer: PreTrainedTokenizerBase) -> ThoughtTokens:
+    """The ids of the thought tokens.
+
+    Raises:
+        RecipeError: The tokenizer has none.
+    """
+    ids = tokenizer.convert_tokens_to_ids([LATENT, START, END])
+    if None in ids or tokenizer.unk_token_id in ids:
+        raise RecipeError("tokenizer", [f"it lacks {LATENT}, {START} or {END}; it was not made for latent reasoning"])
+    return ThoughtTokens(*ids)
+
+
+def set_chat_template(tokenizer: PreTrainedTokenizerBase, num_thoughts: int, markers: bool) -> None:
+    """Let `apply_chat_template(..., add_generation_prompt=True)` append the thoughts; `n_latent=` changes how many."""
+    template = CHAT_TEMPLATE.replace("DEFAULT", str(num_thoughts))
+    tokenizer.chat_template = template.replace("OPEN", START * markers).replace("CLOSE", END * markers)

@@ -1,0 +1,112 @@
+"""The key-value cache of a training step: it grows pass by pass without ever being copied.
+
+A cache that concatenates keeps one full copy of all keys and values per pass alive for the backward pass. Here all
+passes share one buffer per layer: each writes its columns behind those of the earlier passes and attends to a view.
+In the backward pass the gradients of all views are summed in one buffer, too. `tests/laws/test_cache.py` holds it equal
+to concatenation.
+
+Shapes: B rows, H key-value heads, T columns so far, E width of a head.
+"""
+
+import copy
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Cache
+from transformers.cache_utils import DynamicLayer
+
+
+class _Store:
+    """One buffer for all columns of a sequence, and one for their gradients."""
+
+    def __init__(self, num_columns: int) -> None:
+        self.num_columns = num_columns
+        self.length = 0
+        self.buffer: Tensor | None = None
+        self.gradient: Tensor | None = None
+
+
+class _Append(torch.autograd.Function):
+    """Write new columns into the store and return the view of all columns so far.
+
+    `previous`, the view that the last append returned, is an input only for the order it imposes on the backward pass:
+    the gradient of a view is complete when those of all later views have been summed.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, new_BHTE: Tensor, previous: Tensor | None, store: _Store) -> Tensor:
+        if store.buffer is None:
+            rows, heads, _, width = new_BHTE.shape
+            store.buffer = new_BHTE.new_empty(rows, heads, store.num_columns, width)
+        start, stop = store.length, store.length + new_BHTE.size(2)
+        # the views that earlier passes saved never reach these columns, so their version must not change
+        store.buffer.data[:, :, start:stop] = new_BHTE
+        store.length = stop
+        ctx.store, ctx.start, ctx.stop = store, start, stop
+        ctx.set_materialize_grads(False)
+        return store.buffer[:, :, :stop]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor | None) -> tuple[Tensor | None, None, None]:  # type: ignore[override]
+        store: _Store = ctx.store
+        if gradient is not None:
+            if store.gradient is None:
+                store.gradient = torch.zeros_like(store.buffer)  # type: ignore[arg-type]
+            store.gradient[:, :, : ctx.stop] += gradient
+        if store.gradient is None:
+            return None, None, None
+        new_gradient = store.gradient[:, :, ctx.start : ctx.stop]
+        if ctx.start == 0:  # the first columns come last: a second backward pass starts anew
+            store.gradient = None
+        return new_gradient, None, None
+
+
+class GrowingLayer(DynamicLayer):
+    """One layer's keys and values, each in a buffer of `num_columns`."""
+
+    def __init__(self, num_columns: int) -> None:
+        super().__init__()
+        self._key_store, self._value_store = _Store(num_columns), _Store(num_columns)
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Append new columns, (B, H, T, E) each; returns all columns so far."""
+        if not self.is_initialized:
+            self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
+        self.keys = _Append.apply(key_states, self.keys, self._key_store)
+        self.values = _Append.apply(value_states, self.values, self._value_store)
+        return self.keys, self.values
+
+
+class ExtensionLayer(DynamicLayer):
+    """Given keys and values as the past; remembers which columns one pass added to them.
+
+    Args:
+        keys: Keys of the past, (B, H, T, E); default: there is no past.
+        values: Values of the past, (B, H, T, E).
+    """
+
+    def __init__(self, keys: Tensor | None = None, values: Tensor | None = None) -> None:
+        super().__init__()
+        if keys is not None:
+            self.keys, self.values = keys, values
+            self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
+        self.added: tuple[Tensor, Tensor] | None = None
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Concatenate new columns, (B, H, T, E) each; returns all columns so far."""
+        self.added = (key_states, value_states)
+        return super().update(key_states, value_states)  # type: ignore[no-any-return]
+
+
+def growing_cache(num_columns: int) -> Cache:
+    """An empty cache with room for `num_columns` columns; its layers appear as the decoder first writes to them."""
+    return Cache(layer_class_to_replicate=partial(GrowingLayer, num_columns))
+
+
+def scratch_copy(cache: Cache) -> Cache:
+    """A cache with the same columns that can be extended and thrown away; `cache` stays as it is."""
+    if all(isinstance(layer, GrowingLayer) for layer in cache.layers):
+        return Cache(layers=[ExtensionLayer(layer.keys, layer.values) for layer in cache.layers])
+    return copy.deepcopy(cache)

@@ -1,0 +1,53 @@
+"""The configuration of a latent model: a decoder, its thought tokens, the thought source and the schedule."""
+
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedConfig
+
+
+class LatentConfig(PreTrainedConfig):
+    """Configuration of `LatentModel`.
+
+    Args:
+        text_config: Configuration of the decoder, any Hugging Face model with a KV cache and `inputs_embeds`.
+        latent_token_id: Id of `<|latent|>`: a position that holds it is a thought slot.
+        start_latent_token_id: Id of `<|start-latent|>`, or None without markers.
+        end_latent_token_id: Id of `<|end-latent|>`, or None without markers.
+        thought_source: `{"name": ..., **settings}`, see `unspoken.thoughts.SOURCES`.
+        schedule: `{"name": "sequential" | "jacobi" | "single", ...}`, see `unspoken.model.passes`.
+        checkpoint_passes: Recompute passes in the backward pass instead of keeping their activations.
+    """
+
+    model_type = "unspoken"
+    sub_configs = {"text_config": AutoConfig}  # noqa: RUF012 (the library reads it as a plain class attribute)
+
+    def __init__(
+        self,
+        text_config: PreTrainedConfig | dict[str, Any] | None = None,
+        latent_token_id: int = -1,
+        start_latent_token_id: int | None = None,
+        end_latent_token_id: int | None = None,
+        thought_source: dict[str, Any] | None = None,
+        schedule: dict[str, Any] | None = None,
+        checkpoint_passes: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if text_config is None:
+            text_config = AutoConfig.for_model("gpt2")
+        elif isinstance(text_config, dict):
+            text_config = AutoConfig.for_model(**text_config)
+        self.text_config = text_config
+        self.latent_token_id = latent_token_id
+        self.start_latent_token_id = start_latent_token_id
+        self.end_latent_token_id = end_latent_token_id
+        self.thought_source = thought_source or {"name": "last_hidden"}
+        self.schedule = schedule or {"name": "sequential"}
+        self.checkpoint_passes = checkpoint_passes
+        # tools above the model (Trainer, TRL, PEFT, generate) look for these at the top level
+        kwargs.setdefault("vocab_size", text_config.vocab_size)
+        kwargs.setdefault("hidden_size", text_config.hidden_size)
+        kwargs.setdefault("tie_word_embeddings", text_config.tie_word_embeddings)
+        kwargs.setdefault("attn_implementation", text_config._attn_implementation)
+        for key in ("pad_token_id", "bos_token_id", "eos_token_id"):
+            kwargs.setdefault(key, getattr(text_config, key, None))
+        super().__init__(**kwargs)

@@ -1,0 +1,336 @@
+"""The latent model: any Hugging Face decoder, with positions whose embeddings are thoughts.
+
+`LatentModel` owns the decoder and the pass loop and returns states; `LatentForCausalLM` adds the head. That is Hugging
+Face's own layout, so `generate`, `Trainer`, TRL, PEFT and lm-eval work on it unchanged. Slots are found by token id in
+`input_ids`, so nothing above the model needs to know about them.
+
+Shapes: B rows, L columns, S slot columns, D width, V vocabulary.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    Cache,
+    GenerationMixin,
+    PreTrainedModel,
+)
+from transformers.utils import ModelOutput
+
+from unspoken.errors import RecipeError
+from unspoken.model.cache import growing_cache
+from unspoken.model.configuration import LatentConfig
+from unspoken.model.loss import head_logits, next_token_loss, trained_states
+from unspoken.model.passes import Sequence, Single, build_schedule
+from unspoken.thoughts import ThoughtSource, build_source
+
+
+@dataclass
+class LatentModelOutput(ModelOutput):
+    """What `LatentModel` returns.
+
+    Attributes:
+        last_hidden_state: (B, L, D) states of the last layer, after the final norm.
+        past_key_values: The cache with all columns, when asked for.
+        thoughts: (B, S, D) what the slots were filled with; None without slots.
+        thought_mask: (B, S) true where the row itself has a slot in that column.
+        num_passes: How often the decoder ran.
+    """
+
+    last_hidden_state: Tensor | None = None
+    past_key_values: Cache | None = None
+    thoughts: Tensor | None = None
+    thought_mask: Tensor | None = None
+    num_passes: int | None = None
+
+
+@dataclass
+class LatentCausalLMOutput(ModelOutput):
+    """What `LatentForCausalLM` returns.
+
+    Attributes:
+        loss: Cross entropy at labelled positions, when labels are given.
+        logits: (B, kept, V); None when labels are given and `logits_to_keep` is not.
+        past_key_values: As in `LatentModelOutput`.
+        thoughts: As in `LatentModelOutput`.
+        thought_mask: As in `LatentModelOutput`.
+        num_passes: As in `LatentModelOutput`.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    past_key_values: Cache | None = None
+    thoughts: Tensor | None = None
+    thought_mask: Tensor | None = None
+    num_passes: int | None = None
+
+
+class LatentPreTrainedModel(PreTrainedModel):
+    """What both models share with Hugging Face's machinery."""
+
+    config_class = LatentConfig
+    config: LatentConfig
+    base_model_prefix = "model"
+    supports_gradient_checkpointing = True
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _skip_keys_device_placement = ("past_key_values",)
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """The decoder initialises its own modules; sources keep PyTorch's defaults."""
+
+    def _set_gradient_checkpointing(self, enable: bool = True, **kwargs: Any) -> None:
+        """Checkpoint whole passes; the decoder's own checkpointing drops the cache and so changes the loss."""
+        for module in self.modules():
+            if isinstance(module, LatentModel):
+                module.checkpoint_passes = enable
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """Whether passes are recomputed in the backward pass."""
+        return any(module.checkpoint_passes for module in self.modules() if isinstance(module, LatentModel))
+
+
+class LatentModel(LatentPreTrainedModel):
+    """The decoder and the pass loop.
+
+    Args:
+        config: See `LatentConfig`.
+        language_model: The decoder to use; default: a new one from `config.text_config`.
+    """
+
+    def __init__(self, config: LatentConfig, language_model: PreTrainedModel | None = None) -> None:
+        super().__init__(config)
+        self.language_model = language_model or AutoModel.from_config(config.text_config)
+        self.thought_source = build_source(config.thought_source, config.hidden_size)
+        self.schedule = build_schedule(config.schedule, self.thought_source)
+        self.checkpoint_passes = config.checkpoint_passes
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The decoder's embedding table."""
+        embeddings: nn.Module = self.language_model.get_input_embeddings()
+        return embeddings
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the decoder's embedding table."""
+        self.language_model.set_input_embeddings(value)
+
+    @contextmanager
+    def thinking_with(self, source: ThoughtSource) -> Iterator[None]:
+        """Fill the slots from another source for a while, with the schedule that this source allows."""
+        trained, schedule = self.thought_source, self.schedule
+        self.thought_source = source
+        if isinstance(schedule, Single) and source.reads_states:
+            self.schedule = build_schedule({"name": "sequential"}, source)
+        try:
+            yield
+        finally:
+            self.thought_source, self.schedule = trained, schedule
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        use_cache: bool | None = None,
+        **kwargs: Any,
+    ) -> LatentModelOutput:
+        """Run the decoder over new columns, filling each thought slot on the way.
+
+        Args:
+            input_ids: (B, L); positions that hold `config.latent_token_id` are slots.
+            attention_mask: (B, P + L) with P columns in the cache; default: all real.
+            position_ids: (B, L); default: counted from the first real position of each row.
+            past_key_values: Cache with P columns, which grows by L; default: none.
+            inputs_embeds: (B, L, D) instead of `input_ids`; there are no slots then.
+            use_cache: Whether to return a cache when none was given.
+            **kwargs: Accepted for Hugging Face's tools; `output_hidden_states` and `output_attentions` are refused.
+
+        Raises:
+            ValueError: A slot has no state before it, or an unsupported output is asked for.
+        """
+        if kwargs.get("output_hidden_states") or kwargs.get("output_attentions"):
+            raise ValueError("a latent model returns the last states only; run `language_model` for inner ones")
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("give input_ids or inputs_embeds, and not both")
+        embeds = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
+        rows, length = embeds.shape[:2]
+        past_length = past_key_values.get_seq_length() if past_key_values is not None else 0
+        if attention_mask is None:
+            attention_mask = torch.ones(rows, past_length + length, dtype=torch.long, device=embeds.device)
+        if position_ids is None:
+            position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)[:, -length:]
+        is_thought = self._is_token(input_ids, embeds, self.config.latent_token_id)
+        columns: list[int] = is_thought.any(dim=0).nonzero().flatten().tolist()
+        if columns:
+            self._check_slots(is_thought, attention_mask[:, -length:].bool())
+        owned = past_key_values is None
+        sequence = Sequence(
+            decoder=self.language_model,
+            embeds=embeds,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            is_thought=is_thought,
+            is_marker=self._is_token(input_ids, embeds, self.config.start_latent_token_id),
+            cache=growing_cache(length) if owned else past_key_values,
+            checkpointed=self.checkpoint_passes and owned and torch.is_grad_enabled(),
+        )
+        sequence.think(columns, self.thought_source, self.schedule)
+        return LatentModelOutput(
+            last_hidden_state=torch.cat(sequence.chunks, dim=1) if len(sequence.chunks) > 1 else sequence.chunks[0],
+            past_key_values=sequence.cache if use_cache or not owned else None,
+            thoughts=torch.stack([sequence.filled[column] for column in columns], dim=1) if columns else None,
+            thought_mask=is_thought[:, columns] if columns else None,
+            num_passes=sequence.num_passes,
+        )
+
+    @staticmethod
+    def _is_token(input_ids: Tensor | None, embeds: Tensor, token_id: int | None) -> Tensor:
+        if input_ids is None or token_id is None:
+            return torch.zeros(embeds.shape[:2], dtype=torch.bool, device=embeds.device)
+        return input_ids == token_id
+
+    @staticmethod
+    def _check_slots(is_thought: Tensor, is_real: Tensor) -> None:
+        """Refuse slots without a state before them; slots in padding only take part in the count of passes."""
+        preceded = torch.zeros_like(is_real)
+        preceded[:, 1:] = is_real[:, :-1]
+        orphans = is_thought & is_real & ~preceded
+        if is_thought[:, 0].any() or orphans.any():
+            row, column = (is_thought & ~preceded).nonzero()[0].tolist()
+            raise ValueError(
+                f"row {row} has a thought slot at column {column} with no real position before it in this call; "
+                "a thought is made from the state before its slot, so put the question in front of it"
+            )
+
+
+class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
+    """A language model that can think in vectors between the question and the answer.
+
+    Args:
+        config: See `LatentConfig`.
+        language_model: The decoder to use; default: a new one.
+        lm_head: The head to use; default: a new one, tied to the embeddings if `config.tie_word_embeddings`.
+    """
+
+    def __init__(
+        self, config: LatentConfig, language_model: PreTrainedModel | None = None, lm_head: nn.Module | None = None
+    ) -> None:
+        super().__init__(config)
+        for unsupported in ("logit_scale", "logits_scaling"):
+            if getattr(config.text_config, unsupported, None) not in (None, 1, 1.0):
+                raise RecipeError("model", [f"{config.text_config.model_type} scales its logits by {unsupported}"])
+        self.model = LatentModel(config, language_model)
+        self.lm_head = lm_head or nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        table = self.model.get_input_embeddings()
+        name = next(name for name, module in self.model.language_model.named_modules() if module is table)
+        self._tied_weights_keys = {"lm_head.weight": f"model.language_model.{name}.weight"}
+        thought_tokens = (config.latent_token_id, config.start_latent_token_id, config.end_latent_token_id)
+        # thoughts are placed by the prompt, so no sampler may write their tokens
+        self.generation_config.suppress_tokens = sorted({token for token in thought_tokens if token and token > 0})
+        self.post_init()
+
+    @classmethod
+    def from_decoder(cls, causal_lm: PreTrainedModel, config: LatentConfig) -> "LatentForCausalLM":
+        """Give a Hugging Face causal language model thought slots; its weights are used, not copied.
+
+        Args:
+            causal_lm: Any causal language model; its vocabulary already holds the thought tokens.
+            config: Its `text_config` is that of `causal_lm`.
+        """
+        model = cls(config, causal_lm.base_model, causal_lm.get_output_embeddings())
+        model.tie_weights()
+        return model
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The decoder's embedding table."""
+        return self.model.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replace the decoder's embedding table."""
+        self.model.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> nn.Module:
+        """The head."""
+        return self.lm_head
+
+    def set_output_embeddings(self, value: nn.Module) -> None:
+        """Replace the head."""
+        self.lm_head = value
+
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Cache | None = None,
+        inputs_embeds: Tensor | None = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor | None = None,
+        num_items_in_batch: Tensor | int | None = None,
+        **kwargs: Any,
+    ) -> LatentCausalLMOutput:
+        """States of `LatentModel`, then logits and loss only where they are needed.
+
+        Args:
+            input_ids: See `LatentModel.forward`.
+            attention_mask: See `LatentModel.forward`.
+            position_ids: See `LatentModel.forward`.
+            past_key_values: See `LatentModel.forward`.
+            inputs_embeds: See `LatentModel.forward`.
+            labels: (B, L), not shifted, -100 where nothing is trained.
+            use_cache: See `LatentModel.forward`.
+            logits_to_keep: Logits of this many last columns (0: all) or of these columns. Default: all of them without
+                labels, and with labels none but those of the loss, which are not returned.
+            num_items_in_batch: See `next_token_loss`.
+            **kwargs: See `LatentModel.forward`.
+        """
+        output = self.model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            past_key_values=past_key_values,
+            inputs_embeds=inputs_embeds,
+            use_cache=use_cache,
+            **kwargs,
+        )
+        states_BLD, softcap = (
+            output.last_hidden_state,
+            getattr(self.config.text_config, "final_logit_softcapping", None),
+        )
+        loss = logits = None
+        if labels is not None:
+            states_ND, targets_N = trained_states(states_BLD, labels)
+            loss = next_token_loss(head_logits(self.lm_head, states_ND, softcap), targets_N, num_items_in_batch)
+        if labels is None or logits_to_keep is not None:
+            kept = logits_to_keep if logits_to_keep is not None else 0
+            columns = slice(-kept, None) if isinstance(kept, int) else kept
+            logits = head_logits(self.lm_head, states_BLD[:, columns], softcap)
+        return LatentCausalLMOutput(
+            loss=loss,
+            logits=logits,
+            past_key_values=output.past_key_values,
+            thoughts=output.thoughts,
+            thought_mask=output.thought_mask,
+            num_passes=output.num_passes,
+        )
+
+
+def register() -> None:
+    """Make Hugging Face's Auto classes open latent models; importing `unspoken` does this."""
+    AutoConfig.register(LatentConfig.model_type, LatentConfig, exist_ok=True)
+    AutoModel.register(LatentConfig, LatentModel, exist_ok=True)
+    AutoModelForCausalLM.register(LatentConfig, LatentForCausalLM, exist_ok=True)

@@ -1,0 +1,75 @@
+"""Custom: your own rows of question, steps and answer, the format of the released Coconut.
+
+    {"question": "A farmer has 3 pens of 4 hens. How many hens?", "steps": ["3 * 4 = 12"], "answer": "12 hens"}
+
+as a JSON list of such objects or one of them a line. `steps` may be empty, `answer` may be an integer, other keys are
+counted and not read. Text that looks like a control token is text.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import PositiveInt
+
+from unspoken.config import Count, DataPaths
+from unspoken.errors import DataError
+from unspoken.records import Example, Ledger, Split, TextFormat
+from unspoken.tasks.base import Task
+from unspoken.tasks.number import canonical, first_line
+from unspoken.tasks.read_rows import Row, shown
+from unspoken.tasks.rows import examples_from, question_steps_answer, required_path
+
+
+class Custom(Task, DataPaths):
+    """Any data set of questions with one right answer."""
+
+    name: Literal["custom"] = "custom"
+    scoring: Literal["exact", "number"] = "exact"
+    """Compare answers as texts, or as numbers (72.0 is 72, see `unspoken.tasks.number`)."""
+    max_answer_tokens: PositiveInt = 128
+    """Longest answer to generate, words of the reasoning included."""
+    max_bad_rows: Count = 0
+    """Rows that may be left out because something is wrong with them; each one is in the ledger."""
+    question_end: str = "\n"
+    """Follows the question."""
+    step_end: str = "\n"
+    """Follows each step."""
+    answer_start: str = "### "
+    """Precedes the answer."""
+
+    @property
+    def max_new_tokens(self) -> int:  # type: ignore[override] # a setting here, a constant in the contract
+        """As set."""
+        return self.max_answer_tokens
+
+    @property
+    def text(self) -> TextFormat:
+        """As set; the defaults are those of the released Coconut."""
+        return TextFormat(question_end=self.question_end, step_end=self.step_end, answer_start=self.answer_start)
+
+    def examples(self, split: Split) -> tuple[Sequence[Example], Ledger]:
+        """The rows of the split's file.
+
+        Raises:
+            DataError: The split has no file, or more than `max_bad_rows` of its rows are rejected.
+        """
+        return examples_from(
+            required_path(self, split, self.name),
+            self._parse,
+            prefix=f"{self.name}/{split}",
+            max_bad_rows=self.max_bad_rows,
+            keys=("question", "steps", "answer"),
+        )
+
+    def normalise(self, answer: str) -> str:
+        """The number on the first line, or nothing when that is no number; with `scoring: exact` as every task."""
+        if self.scoring == "exact":
+            return super().normalise(answer)
+        return canonical(first_line(answer)) or ""
+
+    def _parse(self, row: Row, id: str) -> Example:
+        question, steps, answer = question_steps_answer(row)
+        if self.read_answer(self.answer_start + answer) != (self.normalise(answer) or "nothing"):
+            wanted = "be a number" if self.scoring == "number" else f"have a word and not hold {self.answer_start!r}"
+            raise DataError(f"answer is {shown(answer)}; it must {wanted}, else no output could be right")
+        return Example(id, question, steps, answer)

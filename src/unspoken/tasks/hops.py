@@ -1,0 +1,115 @@
+"""Hops: follow a chain of pointers, the smallest task that needs one thought for each step.
+
+premises  c e | a f | e b | d a | f c | b d      "c e" reads: c points to e; any order
+question  ? a
+steps     f | c                                  with `hops: 2`
+answer    c
+"""
+
+import math
+import random
+import string
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal, Self, TypeVar
+
+from pydantic import Field, PositiveInt, model_validator
+
+from unspoken.config import Count
+from unspoken.errors import DataError
+from unspoken.records import Example, Graph, Ledger, Split, TextFormat
+from unspoken.tasks.base import Task
+
+Item = TypeVar("Item")
+
+_LETTERS = string.ascii_lowercase
+_ORDER: tuple[Split, ...] = ("test", "validation", "train")
+"""Splits are drawn in this order, so that asking for more training rows never changes what is tested."""
+
+
+class Hops(Task):
+    """Pointer chains: start at a symbol, follow `hops` pointers, name every symbol on the way.
+
+    The pointers form one cycle through all symbols. A permutation drawn freely would often lead the walk back to its
+    start early, and half the answers would then be read off a short cycle without making every hop.
+    """
+
+    max_new_tokens: ClassVar[int] = 64
+
+    name: Literal["hops"] = "hops"
+    symbols: Annotated[int, Field(ge=2, le=len(_LETTERS))] = 8
+    """Letters in the chain: n of them make n! distinct questions."""
+    hops: PositiveInt = 4
+    """Pointers to follow, fewer than `symbols`. Beyond half of them the way against the pointers is the shorter one."""
+    train_rows: PositiveInt = 10_000
+    validation_rows: PositiveInt = 200
+    test_rows: PositiveInt = 1_000
+    seed: Count = 0
+    """Seed of the questions; no question is in two splits."""
+
+    @model_validator(mode="after")
+    def _the_walk_stays_on_the_cycle(self) -> Self:
+        if self.hops >= self.symbols:
+            raise ValueError(
+                f"{self.hops} hops on a cycle of {self.symbols} symbols pass the start again; "
+                f"set hops to at most {self.symbols - 1} or raise symbols"
+            )
+        return self
+
+    @property
+    def text(self) -> TextFormat:
+        """Single spaces between all words; the answer stands bare after the last step."""
+        return TextFormat(question_end=" ", step_end=" ", answer_start="")
+
+    def words(self) -> Sequence[str]:
+        """The question mark, then the letters."""
+        return ("?", *_LETTERS[: self.symbols])
+
+    def read_answer(self, text: str) -> str | None:
+        """The last word: what stands before it are the steps."""
+        words = self.normalise(text).split()
+        return words[-1] if words else None
+
+    def examples(self, split: Split) -> tuple[Sequence[Example], Ledger]:
+        """The rows of a split. A row depends on the seed and its number; on others only in repeating none.
+
+        Raises:
+            DataError: The splits together ask for more rows than there are distinct questions.
+        """
+        rows: dict[Split, int] = {"train": self.train_rows, "validation": self.validation_rows, "test": self.test_rows}
+        distinct = math.factorial(self.symbols)
+        if sum(rows.values()) > distinct:
+            raise DataError(
+                f"hops with {self.symbols} symbols has {distinct:,} distinct questions, fewer than the "
+                f"{sum(rows.values()):,} rows of its splits; raise symbols or ask for fewer rows"
+            )
+        taken: set[tuple[int, ...]] = set()
+        for drawn in _ORDER:
+            examples = tuple(self._example(f"hops/{drawn}/{number}", taken) for number in range(1, rows[drawn] + 1))
+            if drawn == split:
+                break
+        return examples, Ledger(rows_in=len(examples), rows_kept=len(examples))
+
+    def _example(self, id: str, taken: set[tuple[int, ...]]) -> Example:
+        # of a random generator only random() gives the same numbers in every version of Python: all else is built on it
+        rng = random.Random(f"{self.seed}/{id}")
+        # the cycle, read from the start on, is the whole question whatever the order of its premises
+        cycle = _shuffled(range(self.symbols), rng)
+        while cycle in taken:
+            cycle = _shuffled(range(self.symbols), rng)
+        taken.add(cycle)
+
+        edges = tuple(zip(cycle, (*cycle[1:], cycle[0]), strict=True))
+        steps = tuple(_LETTERS[node] for node in cycle[1 : self.hops + 1])
+        return Example(
+            id=id,
+            question=f"? {_LETTERS[cycle[0]]}",
+            steps=steps,
+            answer=steps[-1],
+            premises=tuple(f"{_LETTERS[start]} {_LETTERS[end]}" for start, end in _shuffled(edges, rng)),
+            frontiers=tuple((step,) for step in steps),
+            graph=Graph(tuple(_LETTERS[: self.symbols]), edges, root=cycle[0], target=cycle[self.hops]),
+        )
+
+
+def _shuffled(items: Sequence[Item], rng: random.Random) -> tuple[Item, ...]:
+    return tuple(sorted(items, key=lambda _: rng.random()))

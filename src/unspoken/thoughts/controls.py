@@ -1,0 +1,87 @@
+"""Sources that take the thoughts away: what an evaluation puts in their place to see whether they matter.
+
+They hold no parameters and are never trained; `LatentModel.thinking_with` swaps one in for a while.
+"""
+
+import torch
+from torch import Tensor
+
+from unspoken.thoughts.base import History, ThoughtSource
+
+
+class Zero(ThoughtSource):
+    """Every thought is the zero vector."""
+
+    reads_states = False
+
+    def forward(self, history: History) -> Tensor:
+        """See `ThoughtSource.forward`."""
+        return torch.zeros_like(history.placeholders)
+
+
+class Mean(ThoughtSource):
+    """Every thought is its mean over other questions: it keeps what all share and loses what this one holds.
+
+    Args:
+        mean_KD: Mean thought of each slot, (K, D); a slot beyond K takes the last.
+    """
+
+    reads_states = False
+
+    def __init__(self, mean_KD: Tensor) -> None:
+        super().__init__()
+        self.mean_KD = mean_KD
+
+    def forward(self, history: History) -> Tensor:
+        """See `ThoughtSource.forward`."""
+        # the rank of each slot among the row's own slots, so that rows with different numbers of thoughts agree
+        rank_BL = history.is_thought.cumsum(dim=1) - 1
+        rank_BS = rank_BL[:, list(history.columns)].clamp(0, len(self.mean_KD) - 1)
+        return self.mean_KD.to(history.placeholders)[rank_BS]
+
+
+class Noise(ThoughtSource):
+    """The trained source's thought plus isotropic Gaussian noise `strength` times as long, at the thought's own norm.
+
+    With `strength=inf` only the noise remains: a random direction of the same length.
+
+    Args:
+        source: The source it perturbs.
+        seed: Seed of the noise.
+        strength: Expected norm of the noise over the norm of the thought.
+    """
+
+    def __init__(self, source: ThoughtSource, seed: int = 0, strength: float = float("inf")) -> None:
+        super().__init__()
+        self.source, self.strength = source, strength
+        self.generator = torch.Generator().manual_seed(seed)
+
+    def forward(self, history: History) -> Tensor:
+        """See `ThoughtSource.forward`."""
+        thought_BSD: Tensor = self.source(history)
+        norm_BS1 = thought_BSD.norm(dim=-1, keepdim=True)
+        direction_BSD = torch.randn(thought_BSD.shape, generator=self.generator).to(thought_BSD)
+        direction_BSD = direction_BSD / direction_BSD.norm(dim=-1, keepdim=True)
+        if self.strength == float("inf"):
+            return direction_BSD * norm_BS1
+        noisy_BSD = thought_BSD + self.strength * norm_BS1 * direction_BSD
+        return noisy_BSD * (norm_BS1 / noisy_BSD.norm(dim=-1, keepdim=True))
+
+
+class AnotherRow(ThoughtSource):
+    """Every row thinks the thoughts of the next row of its batch; needs at least two rows.
+
+    Args:
+        source: The source whose thoughts are exchanged.
+    """
+
+    def __init__(self, source: ThoughtSource) -> None:
+        super().__init__()
+        self.source = source
+
+    def forward(self, history: History) -> Tensor:
+        """See `ThoughtSource.forward`."""
+        if len(history.placeholders) < 2:
+            raise ValueError("exchanging thoughts needs a batch of at least 2 rows, found 1")
+        thoughts_BSD: Tensor = self.source(history)
+        return thoughts_BSD.roll(1, dims=0)

@@ -1,0 +1,51 @@
+"""The growing cache equals a cache that concatenates: outputs, gradients, and both a second time."""
+
+import pytest
+import torch
+from transformers import DynamicCache
+
+from tests.conftest import tiny_model
+from tests.laws.rows import batch_of, random_rows
+from unspoken.model.cache import growing_cache
+
+
+def attend(cache, pieces, probes):
+    """Something that depends on all keys and values of every update, in the order of the updates."""
+    total = torch.zeros(())
+    for (keys, values), probe in zip(pieces, probes, strict=True):
+        all_keys, all_values = cache.update(keys * (1 + total), values, 0)
+        scores = (all_keys * probe).sum(dim=-1).softmax(dim=-1)
+        total = total + (scores.unsqueeze(-1) * all_values).sum().tanh()
+    return total
+
+
+@pytest.mark.parametrize("lengths", [(5,), (4, 1, 1, 3), (1, 1)])
+def test_growing_equals_concatenation(lengths):
+    generator = torch.Generator().manual_seed(0)
+    pieces = [
+        tuple(torch.randn(2, 3, n, 4, generator=generator, requires_grad=True) for _ in range(2)) for n in lengths
+    ]
+    probes = [torch.randn(2, 3, 1, 4, generator=generator) for _ in lengths]
+    leaves = [tensor for piece in pieces for tensor in piece]
+    expected = attend(DynamicCache(), pieces, probes)
+    expected_gradients = torch.autograd.grad(expected, leaves)
+    total = attend(growing_cache(sum(lengths)), pieces, probes)
+    torch.testing.assert_close(total, expected)
+    for _ in range(2):
+        gradients = torch.autograd.grad(total, leaves, retain_graph=True)
+        for gradient, wanted in zip(gradients, expected_gradients, strict=True):
+            torch.testing.assert_close(gradient, wanted)
+
+
+@pytest.mark.parametrize("arch", ["gpt2", "llama", "qwen2", "gemma2"])
+def test_gradients_of_the_pass_loop_equal_those_through_a_concatenating_cache(arch):
+    model, batch = tiny_model(arch), batch_of(random_rows(1, 4, 2, 0))
+    results = []
+    for cache in (None, DynamicCache()):
+        model.zero_grad()
+        loss = model(**batch, past_key_values=cache).loss
+        loss.backward()
+        results.append((loss, [parameter.grad.clone() for parameter in model.parameters()]))
+    torch.testing.assert_close(results[0][0], results[1][0])
+    for growing, concatenating in zip(results[0][1], results[1][1], strict=True):
+        torch.testing.assert_close(growing, concatenating, atol=1e-6, rtol=1e-4)
