@@ -28,3 +28,7 @@ class DataError(UnspokenError):
 
 class CheckpointError(UnspokenError):
     """A checkpoint or a run directory is missing, incomplete, damaged or belongs to another recipe."""
+
+
+class NonFiniteError(RuntimeError):
+    """A loss or gradient became NaN or infinite; nothing was updated with it."""

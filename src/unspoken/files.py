@@ -4,6 +4,7 @@ A file is written to a temporary name, flushed to the disk and renamed, so that 
 counts only when it is *sealed*: its manifest, which holds the sha256 of every other file in it, is written last.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -33,7 +34,7 @@ def write_text(path: Path, text: str) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    _sync(path.parent)
+    flush(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -127,6 +128,11 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def sha256_of(value: Any) -> str:
+    """Hex sha256 of a plain value, the same for equal values."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
 @contextmanager
 def sealed_directory(final: Path) -> Iterator[Path]:
     """A fresh folder to fill; on leaving it without an error it is sealed and becomes `final`, replacing an older one.
@@ -139,21 +145,26 @@ def sealed_directory(final: Path) -> Iterator[Path]:
     try:
         yield partial
         seal(partial)
-        remove(final)
-        partial.replace(final)
-        _sync(final.parent)
+        publish(partial, final)
     finally:
         remove(partial)
+
+
+def publish(partial: Path, final: Path) -> None:
+    """Give a sealed folder its name; an older folder of that name goes."""
+    remove(final)
+    partial.replace(final)
+    flush(final.parent)
 
 
 def seal(directory: Path) -> None:
     """Flush every file of a folder to the disk, then write the manifest that makes the folder count."""
     files = {}
     for path in _files(directory):
-        _sync(path)
+        flush(path)
         files[path.relative_to(directory).as_posix()] = sha256(path)
     for folder in sorted({path.parent for path in _files(directory)}):
-        _sync(folder)
+        flush(folder)
     write_json(directory / MANIFEST, {"version": MANIFEST_VERSION, "sha256": files})
 
 
@@ -176,13 +187,22 @@ def verify(directory: Path) -> None:
     if version != MANIFEST_VERSION:
         raise CheckpointError(f"{path} has version {version!r}, this release reads {MANIFEST_VERSION}; upgrade unspoken")
     for name, expected in recorded.items():
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise CheckpointError(f"{path} lists {name!r}, which lies outside the directory; do not use it")
-        file = directory / name
-        if not file.is_file():
-            raise CheckpointError(f"{file} is missing; use another checkpoint")
-        if sha256(file) != expected:
-            raise CheckpointError(f"{file} does not have the recorded sha256: it is damaged; use another checkpoint")
+        check(directory, name, expected)
+
+
+def check(directory: Path, name: str, expected: str) -> None:
+    """Check that a file of a folder has this sha256.
+
+    Raises:
+        CheckpointError: It lies outside the folder, is missing, or differs.
+    """
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise CheckpointError(f"{directory} lists {name!r}, which lies outside of it; do not use it")
+    file = directory / name
+    if not file.is_file():
+        raise CheckpointError(f"{file} is missing; use another checkpoint")
+    if sha256(file) != expected:
+        raise CheckpointError(f"{file} does not have the recorded sha256: it is damaged; use another checkpoint")
 
 
 def is_sealed(directory: Path) -> bool:
@@ -192,6 +212,22 @@ def is_sealed(directory: Path) -> bool:
     except CheckpointError:
         return False
     return True
+
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold a folder for this process alone; the system lets go of it when the process ends, however it ends.
+
+    Raises:
+        CheckpointError: Another process holds it.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    with (directory / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise CheckpointError(f"{directory} is in use by another process; wait for it or choose another --out") from error
+        yield
 
 
 def remove(path: Path) -> None:
@@ -207,7 +243,8 @@ def _files(directory: Path) -> list[Path]:
     return sorted(path for path in directory.rglob("*") if path.is_file() and path.name != MANIFEST)
 
 
-def _sync(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file or the entries of a folder are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

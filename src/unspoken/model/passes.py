@@ -27,6 +27,10 @@ CHECKPOINT_COLUMNS = 64
 class Sequential:
     """Each slot is filled from the exact states before it, one pass a slot."""
 
+    def extra_passes(self, num_thoughts: int) -> int:
+        """Passes that the thoughts of a row cost beyond the one that everything costs."""
+        return num_thoughts
+
 
 @dataclass(frozen=True, slots=True)
 class Jacobi:
@@ -41,10 +45,18 @@ class Jacobi:
         if self.iterations < 0:
             raise ValueError(f"jacobi needs iterations >= 0, found {self.iterations}")
 
+    def extra_passes(self, num_thoughts: int) -> int:
+        """Passes that the thoughts of a row cost beyond the one that everything costs."""
+        return self.iterations + 1 if num_thoughts else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Single:
     """All slots are filled before the only pass; for sources that read no state."""
+
+    def extra_passes(self, num_thoughts: int) -> int:
+        """Passes that the thoughts of a row cost beyond the one that everything costs."""
+        return 0
 
 
 Schedule: TypeAlias = Sequential | Jacobi | Single

@@ -1,0 +1,20 @@
+"""Data sets. A new one is one file here and one line in `TASKS`."""
+
+from unspoken.tasks.base import Task
+from unspoken.tasks.custom import Custom
+from unspoken.tasks.gsm8k import GSM8K
+from unspoken.tasks.hops import Hops
+from unspoken.tasks.multiplication import Multiplication
+from unspoken.tasks.prontoqa import ProntoQA
+from unspoken.tasks.prosqa import ProsQA
+
+TASKS: dict[str, type[Task]] = {
+    "hops": Hops,
+    "prosqa": ProsQA,
+    "prontoqa": ProntoQA,
+    "gsm8k": GSM8K,
+    "multiplication": Multiplication,
+    "custom": Custom,
+}
+
+__all__ = ["TASKS", "Task"]

@@ -171,9 +171,10 @@ def parse_line(row: Row, id: str) -> Example:
     example = example_of(id, *factors_of(question), len(match[1].split()), len(match[2].split()))
     expected = line_of(example)
     if row != expected:
-        same = next((at for at, (a, b) in enumerate(zip(row, expected, strict=False)) if a != b), len(expected))
+        pairs = enumerate(zip(row, expected, strict=False))
+        same = next((place for place, (has, wants) in pairs if has != wants), min(len(row), len(expected)))
         raise DataError(
-            f"after {shown(row[:same][-20:])} stands {shown(row[same:])} where the product of the factors has "
+            f"after {shown(row[:same][-20:])} comes {shown(row[same:])}, but in the product of the factors "
             f"{shown(expected[same:])}; correct the line"
         )
     return example

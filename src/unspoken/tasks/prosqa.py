@@ -202,11 +202,9 @@ class ProsQA(Task, ProsQAGraphs, DataPaths):
         return replace(graph, names=tuple(names))
 
     def _has_names_for(self, graph: Graph) -> bool:
-        """Whether words suffice; with the default settings they always do."""
+        """Whether the entities suffice; with the default settings they always do."""
         num_children = len({child for _, child in graph.edges})
-        return self.rendering == "symbols" or (
-            num_children <= len(CONCEPTS) and len(graph.names) - num_children <= len(ENTITIES)
-        )
+        return self.rendering == "symbols" or len(graph.names) - num_children <= len(ENTITIES)
 
     def _read(self, path: Path, split: Split) -> tuple[Sequence[Example], Ledger]:
         """The rows of the file of a split, those of another length left out."""

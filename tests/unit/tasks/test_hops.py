@@ -47,6 +47,17 @@ def test_the_pointers_form_one_cycle_through_all_symbols() -> None:
         assert {symbol := follow[symbol] for _ in range(8)} == set("abcdefgh")
 
 
+def test_the_premises_stand_in_any_order() -> None:
+    examples = SMALL.examples("train")[0]
+    # the pointer that leaves the start: uniform over 8 places, mean 3.5, sigma 2.29 / sqrt(120) = 0.21
+    places = [
+        next(place for place, premise in enumerate(example.premises) if premise[0] == example.question[-1])
+        for example in examples
+    ]
+    assert set(places) == set(range(8))
+    assert sum(places) / len(places) == pytest.approx(3.5, abs=0.8)
+
+
 def test_the_oracle_agrees_with_the_text() -> None:
     for example in SMALL.examples("test")[0]:
         graph = example.graph

@@ -1,0 +1,93 @@
+"""Device, seeds, ranks and the description of the machine, in one place."""
+
+import json
+import os
+import platform
+import random
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+
+def best_device() -> torch.device:
+    """The accelerator of this process, else the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cpu")
+
+
+def seed_everything(seed: int) -> None:
+    """Seed Python, NumPy and PyTorch on every device."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def rank() -> int:
+    """Index of this process, 0 without a group."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else int(os.environ.get("RANK", "0"))
+
+
+def world_size() -> int:
+    """Number of processes, 1 without a group."""
+    return (
+        dist.get_world_size() if dist.is_available() and dist.is_initialized() else int(os.environ.get("WORLD_SIZE", "1"))
+    )
+
+
+def barrier() -> None:
+    """Wait for all processes."""
+    if dist.is_available() and dist.is_initialized():
+        dist.barrier()
+
+
+def any_rank(flag: bool, device: torch.device) -> bool:
+    """Whether the flag is set on any process."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return flag
+    tensor = torch.tensor([flag], dtype=torch.int32, device=device)
+    dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+    return bool(tensor.item())
+
+
+def gather_rows(rows: list[dict[str, Any]], device: torch.device) -> list[dict[str, Any]]:
+    """The rows of all processes, on all processes, in order of rank. They travel as JSON, never as pickles."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return rows
+    data = torch.tensor(list(json.dumps(rows).encode()), dtype=torch.uint8, device=device)
+    lengths = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(world_size())]
+    dist.all_gather(lengths, torch.tensor([len(data)], device=device))
+    longest = int(max(length.item() for length in lengths))
+    padded = torch.zeros(longest, dtype=torch.uint8, device=device)
+    padded[: len(data)] = data
+    parts = [torch.empty_like(padded) for _ in lengths]
+    dist.all_gather(parts, padded)
+    gathered: list[dict[str, Any]] = []
+    for part, length in zip(parts, lengths, strict=True):
+        gathered += json.loads(bytes(part[: int(length.item())].cpu().tolist()))
+    return gathered
+
+
+def environment() -> dict[str, Any]:
+    """What a number depends on besides the recipe: versions, machine, threads, processes."""
+    packages = {}
+    for name in ("unspoken", "torch", "transformers", "accelerate", "peft", "numpy"):
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    cuda = torch.cuda.is_available()
+    return {
+        "python": sys.version.split()[0],
+        "packages": packages,
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "accelerator": torch.cuda.get_device_name() if cuda else None,
+        "processes": world_size(),
+    }

@@ -1,0 +1,218 @@
+"""Recipe -> model, tokenizer and tokenised rows: everything a run needs before its first step."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+
+from unspoken.config import ModelSettings
+from unspoken.data.tokenize import tokenize
+from unspoken.data.tokenizer import load_tokenizer, set_chat_template, thought_tokens, word_tokenizer, words_of
+from unspoken.errors import CheckpointError, DataError, RecipeError
+from unspoken.legacy import import_checkpoint
+from unspoken.model import LatentConfig, LatentForCausalLM
+from unspoken.model.scratch import new_decoder
+from unspoken.recipe import Recipe
+from unspoken.records import Example, Ledger, Split, TokenizedExample
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """One split, as text and as tokens, row by row.
+
+    Attributes:
+        examples: The rows as text.
+        tokenized: The same rows as tokens.
+        ledger: Where they came from, and what was left out.
+        fingerprint: sha256 of the text of all rows in order.
+    """
+
+    examples: Sequence[Example]
+    tokenized: Sequence[TokenizedExample]
+    ledger: Ledger
+    fingerprint: str
+
+
+def read_examples(recipe: Recipe, split: Split) -> tuple[Sequence[Example], Ledger]:
+    """The rows of a split.
+
+    Raises:
+        DataError: There are none.
+    """
+    examples, ledger = recipe.task.examples(split)
+    if not examples:
+        raise DataError(f"the {split} split of {recipe.task.name} has 0 rows; give it data")
+    return examples, ledger
+
+
+def tokenize_rows(
+    recipe: Recipe, examples: Sequence[Example], ledger: Ledger, tokenizer: PreTrainedTokenizerBase, max_positions: int
+) -> Rows:
+    """Tokenise a split once, and check that every row fits the model at every stage.
+
+    Raises:
+        DataError: Rows that do not fit, each with its length.
+    """
+    tokenized = tokenize(examples, recipe.task.text, tokenizer)
+    # no stage is longer than all words and the most thoughts together
+    thoughts = recipe.method.most_thoughts(recipe.method.final_stage) + 2
+    too_long = [
+        f"row {row.id}: {length} positions with {thoughts} for thoughts and markers"
+        for row in tokenized
+        if (length := longest(row) + thoughts) > max_positions
+    ]
+    if too_long:
+        listed = "\n  ".join([*too_long[:20], *([f"and {len(too_long) - 20} more"] if len(too_long) > 20 else [])])
+        raise DataError(
+            f"{len(too_long)} of {len(tokenized)} rows are longer than the model's {max_positions} positions:\n  {listed}\n"
+            "raise model.max_positions, or take these rows out"
+        )
+    return Rows(examples, tokenized, ledger, fingerprint(examples))
+
+
+def longest(row: TokenizedExample) -> int:
+    """Length of a row with all its words, an upper bound of every layout without its thoughts."""
+    question = max(len(question) for question in row.questions)
+    pieces = [row.start, *row.premises, *row.steps, row.answer]
+    return question + sum(len(piece) for piece in pieces)
+
+
+def fingerprint(examples: Sequence[Example]) -> str:
+    """sha256 of the text of the rows, in order."""
+    digest = hashlib.sha256()
+    for example in examples:
+        values = [example.id, example.premises, example.question, example.steps, example.answer]
+        digest.update(json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def build_tokenizer(recipe: Recipe, examples: Sequence[Example]) -> PreTrainedTokenizerBase:
+    """The tokenizer of the recipe; from scratch, one token a word of the task."""
+    model, method = recipe.model, recipe.method
+    path = model.tokenizer or model.path
+    if path is not None:
+        tokenizer = load_tokenizer(path, model.revision if model.tokenizer is None else None)
+    else:
+        tokenizer = word_tokenizer(recipe.task.words() or words_of(examples, recipe.task.text))
+    thoughts = method.most_thoughts(method.final_stage)
+    set_chat_template(tokenizer, thoughts, markers=bool(thoughts) and getattr(method, "markers", False))
+    return tokenizer
+
+
+def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LatentForCausalLM:
+    """The model of the recipe: new, or from a checkpoint, with embeddings for every token of the tokenizer.
+
+    Raises:
+        RecipeError: The checkpoint cannot be loaded.
+    """
+    settings = recipe.model
+    tokens = thought_tokens(tokenizer)
+    if settings.path is None:
+        decoder = new_decoder(
+            settings.arch,
+            layers=settings.layers,
+            heads=settings.heads,
+            width=settings.width,
+            vocab_size=len(tokenizer),
+            max_positions=settings.max_positions,
+            dropout=settings.dropout,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+            seed=recipe.train.seed,
+        )
+    else:
+        decoder = _load_decoder(settings)
+        _grow_vocabulary(decoder, tokenizer, settings.marker_init)
+    config = LatentConfig(
+        text_config=decoder.config,
+        latent_token_id=tokens.latent,
+        start_latent_token_id=tokens.start,
+        end_latent_token_id=tokens.end,
+        thought_source=dict(recipe.thoughts),
+        schedule=dict(recipe.schedule),
+        checkpoint_passes=settings.checkpoint_passes,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(recipe.train.seed)  # parameters of the source
+        return LatentForCausalLM.from_decoder(decoder, config)
+
+
+def load_model(path: Path) -> LatentForCausalLM:
+    """The model in a run directory or a checkpoint of ours.
+
+    Raises:
+        CheckpointError: There is no latent model, or it cannot be read.
+    """
+    if not (path / "config.json").is_file():
+        raise CheckpointError(f"{path} holds no model (no config.json); give a run directory, or train it first")
+    try:
+        model = AutoModelForCausalLM.from_pretrained(path, use_safetensors=True)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise CheckpointError(f"{path} cannot be loaded: {str(error).splitlines()[0]}; use another checkpoint") from error
+    if not isinstance(model, LatentForCausalLM):
+        raise CheckpointError(f"{path} holds a {type(model).__name__}, not a latent model; train one with model.path={path}")
+    return model
+
+
+def _load_decoder(settings: ModelSettings) -> PreTrainedModel:
+    """The causal language model at `settings.path`, out of its thought slots if it is one of ours."""
+    path = str(settings.path)
+    try:
+        if AutoConfig.from_pretrained(path, revision=settings.revision).model_type == LatentConfig.model_type:
+            return _decoder_of(load_model(Path(path)))
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            path, revision=settings.revision, use_safetensors=True, dtype=torch.float32
+        )
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise RecipeError("model.path", [f"no model can be loaded from {path!r}: {reason}"]) from error
+    return model
+
+
+def _decoder_of(latent: LatentForCausalLM) -> PreTrainedModel:
+    """A plain causal language model that shares the weights of a latent one."""
+    decoder: PreTrainedModel = AutoModelForCausalLM.from_config(latent.config.text_config)
+    setattr(decoder, decoder.base_model_prefix, latent.model.language_model)
+    decoder.set_output_embeddings(latent.lm_head)
+    return decoder
+
+
+def _grow_vocabulary(decoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, marker_init: str) -> None:
+    """Give every token an embedding; new ones start as a copy of a named token's, or as the mean of all."""
+    old = decoder.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) <= old:
+        return
+    decoder.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    source = tokenizer.convert_tokens_to_ids(marker_init) if marker_init != "mean" else None
+    if source is None or source == tokenizer.unk_token_id != tokenizer.eos_token_id or source >= old:
+        if marker_init != "mean":
+            logger.warning("%r is no token of this tokenizer: new embeddings start as the mean of all", marker_init)
+        source = None
+    with torch.no_grad():
+        for table in (decoder.get_input_embeddings(), decoder.get_output_embeddings()):
+            table.weight[old:] = table.weight[:old].mean(dim=0) if source is None else table.weight[source].clone()
+
+
+def initialise_from(model: LatentForCausalLM, path: Path) -> None:
+    """Load the weights of a released `checkpoint_N` file; every key must fit.
+
+    Raises:
+        CheckpointError: Names the keys that do not.
+    """
+    state = import_checkpoint(path)
+    try:
+        missing, unexpected = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise CheckpointError(f"{path} does not fit the model: {str(error).splitlines()[-1].strip()}") from error
+    tied = {name for name in missing if name == "lm_head.weight" and model.config.tie_word_embeddings}
+    if unexpected or set(missing) - tied:
+        raise CheckpointError(f"{path} does not fit: unexpected {sorted(unexpected)}, missing {sorted(set(missing) - tied)}")

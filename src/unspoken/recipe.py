@@ -1,0 +1,312 @@
+"""One recipe = task + model + method + thoughts + schedule + training + evaluation.
+
+    YAML file -> values -> overrides (`section.key=value`) -> settings, each checked -> checks between them -> Recipe
+
+Every mistake of all steps is reported at once, by the dotted name of its key and the line it stands in.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import Field, SerializeAsAny, ValidationError
+from pydantic_core import ErrorDetails
+
+from unspoken.config import EvaluateSettings, ModelSettings, Settings, TrainSettings
+from unspoken.contradictions import DEFAULT_THOUGHTS, Problem, contradictions, default_schedule, source_problems
+from unspoken.errors import RecipeError
+from unspoken.legacy import Translation, is_legacy, translate
+from unspoken.methods import METHODS, Method
+from unspoken.overrides import apply_overrides
+from unspoken.shipped import find_recipe
+from unspoken.strict_yaml import read_document
+from unspoken.tasks import TASKS, Task
+from unspoken.tasks.read_rows import shown
+
+SettingsT = TypeVar("SettingsT", bound=Settings)
+
+
+class Recipe(Settings):
+    """Everything that decides what a run computes."""
+
+    task: SerializeAsAny[Task]
+    """The data: `name` chooses it, the other keys are its settings."""
+    model: ModelSettings = ModelSettings()
+    method: SerializeAsAny[Method]
+    """How to train: `name` chooses it, the other keys are its settings."""
+    thoughts: dict[str, Any] = Field(default_factory=lambda: dict(DEFAULT_THOUGHTS))
+    """What fills a thought slot: `name` chooses it, the other keys are its settings."""
+    schedule: dict[str, Any] = Field(default_factory=lambda: {"name": "sequential"})
+    """In which order passes fill the slots; default: single where the thoughts read no state, else sequential."""
+    train: TrainSettings = TrainSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A recipe, and what its file was.
+
+    Attributes:
+        path: The file.
+        recipe: The recipe it holds, with the overrides.
+        legacy: How it was translated, when it is a file of the released Coconut.
+    """
+
+    path: Path
+    recipe: Recipe
+    legacy: Translation | None
+
+
+def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe in a file, or the shipped one of this name (`hops/coconut`).
+
+    Args:
+        path: The file or name; files of the released Coconut are translated.
+        overrides: `section.key=value`, later ones win.
+
+    Raises:
+        RecipeError: Names every mistake.
+    """
+    return open_recipe(path, overrides).recipe
+
+
+def open_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Source:
+    """As `load_recipe`, and how the file was translated.
+
+    Raises:
+        RecipeError: Names every mistake.
+    """
+    file = find_recipe(path)
+    values, lines = read_document(file)
+    origins = {key: f"line {line}" for key, line in lines.items()}
+    legacy = translate(values, world_size=_world_size(), where=str(file)) if is_legacy(values) else None
+    if legacy is not None:
+        origins = {new: f"{old}, {origins[old]}" for new, old in legacy.origins.items()}
+        values = dict(legacy.recipe)
+    values, problems = apply_overrides(values, overrides)
+    origins |= {override.partition("=")[0].strip(): "override" for override in overrides}
+    return Source(file, _resolve(values, str(file), origins, problems), legacy)
+
+
+def resolve(values: Mapping[str, Any], where: str) -> Recipe:
+    """The recipe that these values describe.
+
+    Args:
+        values: Sections by name, as in a recipe file.
+        where: Where they come from, for messages.
+
+    Raises:
+        RecipeError: Names every mistake.
+    """
+    return _resolve(values, where, {}, [])
+
+
+def dump(recipe: Recipe) -> dict[str, Any]:
+    """Every setting as plain values, defaults included; `resolve` makes an equal recipe of them."""
+    return recipe.model_dump(mode="json")
+
+
+def _resolve(
+    values: Mapping[str, Any], where: str, origins: Mapping[str, str], problems: Sequence[Problem]
+) -> Recipe:
+    reader = _Reader(list(problems))
+    reader.check_sections(values)
+    task = reader.choose("task", values.get("task"), TASKS)
+    model = reader.read(ModelSettings, "model", values.get("model"))
+    method = reader.choose("method", values.get("method"), METHODS)
+    train = reader.read(TrainSettings, "train", values.get("train"))
+    evaluate = reader.read(EvaluateSettings, "evaluate", values.get("evaluate"))
+    thoughts = reader.mapping("thoughts", values.get("thoughts")) or dict(DEFAULT_THOUGHTS)
+    schedule = reader.mapping("schedule", values.get("schedule"))
+    found = source_problems(thoughts, schedule, model.width if model else ModelSettings().width)
+    reader.problems += found
+    reader.problems += contradictions(
+        task=task, model=model, method=method, train=train, evaluate=evaluate, thoughts=thoughts
+    )
+    if reader.problems:
+        raise RecipeError(where, [_line_of(problem, origins) for problem in reader.problems])
+    assert task and model and method and train and evaluate, "each of them is there or has left a problem"
+    return Recipe(
+        task=task,
+        model=model,
+        method=method,
+        thoughts=thoughts,
+        schedule=schedule or default_schedule(thoughts),
+        train=train,
+        evaluate=evaluate,
+    )
+
+
+def _line_of(problem: Problem, origins: Mapping[str, str]) -> str:
+    """`train.epochs (line 7): what is wrong`; a key that stands nowhere itself has the line of its section."""
+    key = problem.key
+    while key not in origins and "." in key:
+        key = key.rpartition(".")[0]
+    origin = f" ({origins[key]})" if key in origins else ""
+    return f"{problem.key}{origin}: {problem.message}"
+
+
+def _world_size() -> int:
+    """Processes of this run as `torchrun` announces them."""
+    text = os.environ.get("WORLD_SIZE", "1")
+    if not text.isdecimal() or int(text) < 1:
+        raise RecipeError("WORLD_SIZE", [f"it is {text!r} in the environment; unset it, or start with torchrun"])
+    return int(text)
+
+
+@dataclass(slots=True)
+class _Reader:
+    """Turns sections into settings and collects the problems."""
+
+    problems: list[Problem]
+
+    def check_sections(self, values: Mapping[str, Any]) -> None:
+        for key in values:
+            if key not in Recipe.model_fields:
+                self.problems.append(Problem(key, f"unknown section; {_advice(key, list(Recipe.model_fields), '')}"))
+
+    def mapping(self, section: str, values: Any) -> dict[str, Any] | None:
+        if values is None:
+            return None
+        if isinstance(values, Mapping):
+            return dict(values)
+        self.problems.append(
+            Problem(section, f"it is {shown(values)}; write a mapping of settings, e.g. {section}: {{name: ...}}")
+        )
+        return None
+
+    def choose(self, section: str, values: Any, classes: Mapping[str, type[SettingsT]]) -> SettingsT | None:
+        """The settings whose class `name` chooses."""
+        known = ", ".join(classes)
+        if values is None:
+            self.problems.append(Problem(f"{section}.name", f"it is missing; choose one of {known}"))
+            return None
+        settings = self.mapping(section, values)
+        if settings is None:
+            return None
+        name = settings.get("name")
+        if not isinstance(name, str) or name not in classes:
+            found = "it is missing" if name is None else f"unknown {section} {name!r}"
+            close = get_close_matches(str(name), classes, n=1)
+            hint = f"did you mean {close[0]}? Known are" if close else "known are"
+            self.problems.append(Problem(f"{section}.name", f"{found}; {hint} {known}"))
+            return None
+        owners = {key: other for other in classes for key in classes[other].model_fields if other != name}
+        return self.read(classes[name], section, settings, owners)
+
+    def read(
+        self, kind: type[SettingsT], section: str, values: Any, owners: Mapping[str, str] | None = None
+    ) -> SettingsT | None:
+        """The settings of one class.
+
+        Args:
+            kind: The class.
+            section: Its section.
+            values: What the recipe says there.
+            owners: Which other choice of this section has a key.
+        """
+        settings = self.mapping(section, values) if values is not None else {}
+        if settings is None:
+            return None
+        settings = {key: _expanded(value) if _is_path(kind, key) else value for key, value in settings.items()}
+        try:
+            # JSON mode is strict about types and still reads lists as tuples and texts as paths
+            return kind.model_validate_json(json.dumps(settings), strict=True)
+        except ValidationError as error:
+            self.problems += _problems_of(error, kind, section, settings, owners or {})
+        except (TypeError, ValueError) as error:
+            self.problems.append(Problem(section, f"it holds values that are not plain data ({error}); write them out"))
+        return None
+
+
+def _is_path(kind: type[Settings], key: str) -> bool:
+    return key in kind.model_fields and kind.model_fields[key].annotation == Path | None
+
+
+def _expanded(value: Any) -> Any:
+    return os.path.expanduser(value) if isinstance(value, str) else value  # noqa: PTH111 (fails on no HOME)
+
+
+def _problems_of(
+    error: ValidationError,
+    kind: type[Settings],
+    section: str,
+    values: Mapping[str, Any],
+    owners: Mapping[str, str],
+) -> list[Problem]:
+    """Pydantic's errors as problems; the alternatives of a union make one."""
+    found: dict[str, list[str]] = {}
+    for detail in error.errors(include_url=False):
+        place = _place(detail, values)
+        key = ".".join([section, *map(str, place)])
+        if detail["type"] == "extra_forbidden":
+            message = _unknown_key(place, kind, section, owners)
+        else:
+            message = _message(detail)
+        found.setdefault(key, []).append(message)
+    problems = []
+    for key, messages in found.items():
+        head = [message.partition("; found")[0] for message in messages]
+        tail = messages[0][len(head[0]) :]
+        problems.append(Problem(key, " or ".join(dict.fromkeys(head)) + tail))
+    return problems
+
+
+def _place(detail: ErrorDetails, values: Any) -> list[str | int]:
+    """The part of an error's location that names keys of the recipe; the rest names alternatives of a type."""
+    place: list[str | int] = []
+    for part in detail["loc"]:
+        if isinstance(values, Mapping) and isinstance(part, str) and part in values:
+            values = values[part]
+        elif isinstance(values, list) and isinstance(part, int) and part < len(values):
+            values = values[part]
+        elif detail["type"] != "missing":
+            break
+        place.append(part)
+    return place
+
+
+def _message(detail: ErrorDetails) -> str:
+    if detail["type"] == "value_error":
+        return str(detail["ctx"]["error"])
+    if detail["type"] == "missing":
+        return "it is missing; set it"
+    if detail["type"] == "json_invalid":
+        return "it holds half a surrogate pair, which is no text; remove it"
+    message = detail["msg"].replace("Input should be", "it must be").replace("a valid ", "a ")
+    hint = ""
+    if detail["type"] == "literal_error" and isinstance(detail["input"], str):
+        options = [part for part in detail["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")]
+        close = get_close_matches(detail["input"], options, n=1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+    return f"{message[0].lower()}{message[1:]}; found {shown(detail['input'])}{hint}"
+
+
+def _unknown_key(
+    place: Sequence[str | int], kind: type[Settings], section: str, owners: Mapping[str, str]
+) -> str:
+    key = str(place[-1])
+    if len(place) > 1:
+        return "unknown key; remove it"
+    if key in owners:
+        name = kind.model_fields["name"].default
+        advice = f"remove it, or replace the whole section: {section}={{name: {name}}}"
+        return f"it is a key of {section} {owners[key]}, not of {name}; {advice}"
+    return f"unknown key; {_advice(key, list(kind.model_fields), section)}"
+
+
+def _advice(key: str, known: Sequence[str], section: str) -> str:
+    """What an unknown key may have meant: another of the same place, else one of another section."""
+    close = get_close_matches(key, known, n=1, cutoff=0.7)
+    if close:
+        return f"did you mean {close[0]}?"
+    homes = {"model": ModelSettings, "train": TrainSettings, "evaluate": EvaluateSettings}
+    for home, kind in homes.items():
+        near = get_close_matches(key, kind.model_fields, n=1, cutoff=0.7)
+        if near and home != section:
+            return f"did you mean {home}.{near[0]}?"
+    return f"known are {', '.join(known)}"

@@ -1,0 +1,108 @@
+"""What a run leaves behind, and how it is opened again.
+
+    recipe.yaml        the recipe as given, with its overrides
+    resolved.json      every setting, the fingerprints of data and tokenizer, versions, machine
+    metrics.jsonl      one line per logged step and per validation
+    checkpoints/       sealed: model, tokenizer, optimizer, random states, position; what `--resume` continues from
+    config.json, model.safetensors, tokenizer.json ...   the trained model, for `from_pretrained(RUN)`
+    run.json           the stage that the model was trained to, where it came from, sha256 of its files
+    results.json, predictions.jsonl, report.html         written by `unspoken eval` and `unspoken report`
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from unspoken import files
+from unspoken.errors import CheckpointError, DataError
+from unspoken.model import LatentForCausalLM
+from unspoken.prepare import load_model
+from unspoken.recipe import Recipe, resolve
+
+RECIPE, RESOLVED, METRICS, RUN, RESULTS, PREDICTIONS = (
+    "recipe.yaml",
+    "resolved.json",
+    "metrics.jsonl",
+    "run.json",
+    "results.json",
+    "predictions.jsonl",
+)
+CHECKPOINTS = "checkpoints"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """A finished run, opened.
+
+    Attributes:
+        path: Its directory.
+        recipe: What it was trained with.
+        model: The trained model, in evaluation mode.
+        tokenizer: Its tokenizer.
+        stage: The stage it was trained to: how many thoughts a prompt gets.
+        summary: The rest of `run.json`.
+    """
+
+    path: Path
+    recipe: Recipe
+    model: LatentForCausalLM
+    tokenizer: PreTrainedTokenizerBase
+    stage: int
+    summary: dict[str, Any]
+
+
+def save_model(path: Path, model: LatentForCausalLM, tokenizer: PreTrainedTokenizerBase, summary: dict[str, Any]) -> None:
+    """Put the trained model into a run directory; `run.json`, written last, makes it count."""
+    (path / RUN).unlink(missing_ok=True)
+    model.save_pretrained(path)
+    tokenizer.save_pretrained(path)
+    names = ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
+    present = [path / name for name in names if (path / name).is_file()]
+    for file in present:
+        files.flush(file)
+    files.write_json(path / RUN, {**summary, "sha256": {file.name: files.sha256(file) for file in present}})
+
+
+def read_summary(path: Path) -> dict[str, Any]:
+    """`run.json`, after its model files have been checked against it.
+
+    Raises:
+        CheckpointError: It is no run, the run is not finished, or a file is damaged.
+    """
+    if not path.is_dir():
+        raise CheckpointError(f"{path} is not a directory; give the directory of a run")
+    if not (path / RUN).is_file():
+        unfinished = (path / RESOLVED).is_file()
+        advice = "finish it with `unspoken train --resume`" if unfinished else "give the directory of a finished run"
+        raise CheckpointError(f"{path} has no {RUN}: {advice}")
+    try:
+        summary: dict[str, Any] = files.read_json(path / RUN)
+        recorded = dict(summary["sha256"])
+        int(summary["stage"])
+    except (DataError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path / RUN} is damaged ({error}); resume the run to write it again") from error
+    for name, expected in recorded.items():
+        files.check(path, name, expected)
+    return summary
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe that a run was trained with."""
+    try:
+        values = files.read_json(path / RESOLVED)["recipe"]
+    except (DataError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path / RESOLVED} cannot be read ({error}); give the directory of a run") from error
+    return resolve(values, str(path / RESOLVED))
+
+
+def open_run(path: Path) -> Run:
+    """Open a finished run.
+
+    Raises:
+        CheckpointError: See `read_summary`.
+    """
+    summary = read_summary(path)
+    recipe = read_recipe(path)
+    return Run(path, recipe, load_model(path).eval(), AutoTokenizer.from_pretrained(path), int(summary["stage"]), summary)

@@ -1,0 +1,42 @@
+"""Being told to stop: the handler only sets a flag, and the loop looks at it between steps."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+
+@dataclass(slots=True)
+class StopRequest:
+    """Set by SIGTERM or Ctrl-C.
+
+    Attributes:
+        signal: Number of the signal, 0 while there is none.
+    """
+
+    signal: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """128 + signal: 143 after SIGTERM, 130 after Ctrl-C."""
+        return 128 + self.signal
+
+
+@contextmanager
+def stop_requests() -> Iterator[StopRequest]:
+    """Catch SIGTERM and SIGINT for a while; the second one ends the process at once."""
+    request = StopRequest()
+
+    def note(number: int, frame: FrameType | None) -> None:
+        if request.signal:
+            os._exit(128 + number)
+        request.signal = number
+
+    previous = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield request
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
