@@ -1,6 +1,7 @@
 """Settings that are each fine and do not fit together: what is wrong, why, and what to set instead."""
 
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
@@ -51,8 +52,8 @@ OWNED = {
 """Fields of transformers.TrainingArguments that a setting of ours decides."""
 
 REFUSED = {
-    "dataloader_persistent_workers": "such workers keep the dataset of the first epoch, which freezes the curriculum at "
-    "its first stage; remove it",
+    "dataloader_persistent_workers": "such workers keep the dataset of the first epoch, which freezes the curriculum "
+    "at its first stage; remove it",
     "gradient_checkpointing": "it drops the key-value cache and changes the loss without a word; "
     "set model.checkpoint_passes: true instead",
     "gradient_checkpointing_kwargs": "model.checkpoint_passes: true recomputes whole passes and needs no settings; "
@@ -139,9 +140,19 @@ def _build(thoughts: Mapping[str, Any], width: int) -> list[Problem] | None:
 
 
 def _build_schedule(schedule: Mapping[str, Any]) -> list[Problem]:
-    from unspoken.model.passes import build_schedule
+    from dataclasses import fields
+
+    from unspoken.model.passes import SCHEDULES, build_schedule
     from unspoken.thoughts.pause import Pause
 
+    if schedule.get("name") in SCHEDULES:
+        known = [field.name for field in fields(SCHEDULES[schedule["name"]])]
+        unknown = schedule.keys() - {"name", *known}
+        takes = ", ".join(known) or "nothing"
+        if unknown:
+            return [
+                Problem(f"schedule.{key}", f"unknown key of {schedule['name']}, which takes {takes}") for key in unknown
+            ]
     try:
         build_schedule(schedule, Pause(1))
     except RecipeError as error:
@@ -168,7 +179,9 @@ def _model(model: ModelSettings) -> Iterator[Problem]:
             yield Problem("model.path", f"{model.path!r} begins or ends with white space, or is empty; remove it")
         return
     if model.revision is not None:
-        yield Problem("model.revision", "it names a version of model.path, which is not set; remove it or set model.path")
+        yield Problem(
+            "model.revision", "it names a version of model.path, which is not set; remove it or set model.path"
+        )
     if model.width % model.heads:
         yield Problem(
             "model.width",
@@ -208,14 +221,9 @@ def _trainer(trainer: Mapping[str, Any]) -> Iterator[Problem]:
         elif field in OWNED:
             yield Problem(key, f"{OWNED[field]} decides this; use that")
         elif field not in _training_arguments():
-            known = get_close(field)
-            yield Problem(key, f"transformers.TrainingArguments has no such field; {known}")
-
-
-def get_close(field: str) -> str:
-    """What an unknown field of TrainingArguments may have meant."""
-    hint = advice(field, sorted(_training_arguments()), "train")
-    return hint if hint.startswith("did you mean") else "see its documentation"
+            close = get_close_matches(field, _training_arguments(), n=1)
+            hint = f"did you mean {close[0]}?" if close else "see its documentation, or remove it"
+            yield Problem(key, f"transformers.TrainingArguments has no such field; {hint}")
 
 
 @cache
@@ -226,7 +234,8 @@ def _training_arguments() -> frozenset[str]:
     from pathlib import Path
 
     spec = find_spec("transformers")
-    assert spec is not None and spec.submodule_search_locations, "transformers is a dependency"
+    assert spec is not None, "transformers is a dependency"
+    assert spec.submodule_search_locations, "transformers is a package"
     path = Path(spec.submodule_search_locations[0]) / "training_args.py"
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ClassDef) and node.name == "TrainingArguments":

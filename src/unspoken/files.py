@@ -1,7 +1,7 @@
 """Every write and every untrusted read of the package, in one place.
 
-A file is written to a temporary name, flushed to the disk and renamed, so that it is either absent or whole. A directory
-counts only when it is *sealed*: its manifest, which holds the sha256 of every other file in it, is written last.
+A file is written to a temporary name, flushed to the disk and renamed, so that it is either absent or whole. A
+directory counts only when it is *sealed*: its manifest, with the sha256 of every other file in it, is written last.
 """
 
 import fcntl
@@ -20,6 +20,7 @@ MANIFEST = "manifest.json"
 MANIFEST_VERSION = 1
 MAX_JSON_BYTES = 4 * 2**30
 MAX_ROW_BYTES = 16 * 2**20
+MAX_DIGITS = 4000
 
 
 def write_text(path: Path, text: str) -> None:
@@ -99,8 +100,20 @@ def parse_json(text: str, where: str) -> Any:
     def refuse(constant: str) -> None:
         raise DataError(f"{where} holds {constant}, which is not JSON; write null or a number")
 
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        twice = next((key for key in keys if keys.count(key) > 1), None) if len(set(keys)) < len(keys) else None
+        if twice is not None:
+            raise DataError(f"{where} holds the key {twice!r} twice in one object; keep one of them")
+        return dict(pairs)
+
+    def integer(digits: str) -> int:
+        if len(digits) > MAX_DIGITS:
+            raise DataError(f"{where} holds a number of {len(digits):,} digits; write it as text")
+        return int(digits)
+
     try:
-        return json.loads(text, parse_constant=refuse)
+        return json.loads(text, parse_constant=refuse, object_pairs_hook=unique, parse_int=integer)
     except json.JSONDecodeError as error:
         raise DataError(
             f"{where} is not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}; it may be cut off"
@@ -111,9 +124,12 @@ def parse_json(text: str, where: str) -> Any:
 
 def read_json_lines(path: Path, *, torn: bool = False) -> list[dict[str, Any]]:
     """The objects of a JSON-lines file; with `torn`, a last line that a crash cut off is left out."""
-    lines = read_text(path).splitlines()
+    # not splitlines: it also breaks at characters that JSON allows within a text
+    lines = read_text(path).rstrip("\n").split("\n")
     rows = []
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
             rows.append(parse_json(line, f"{path} line {number}"))
         except DataError:
@@ -131,23 +147,6 @@ def sha256(path: Path) -> str:
 def sha256_of(value: Any) -> str:
     """Hex sha256 of a plain value, the same for equal values."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
-
-
-@contextmanager
-def sealed_directory(final: Path) -> Iterator[Path]:
-    """A fresh folder to fill; on leaving it without an error it is sealed and becomes `final`, replacing an older one.
-
-    Killed at any point, `final` is either what it was before, absent, or complete: readers call `verify`.
-    """
-    partial = final.with_name(f".{final.name}.partial")
-    remove(partial)
-    partial.mkdir(parents=True)
-    try:
-        yield partial
-        seal(partial)
-        publish(partial, final)
-    finally:
-        remove(partial)
 
 
 def publish(partial: Path, final: Path) -> None:
@@ -185,7 +184,9 @@ def verify(directory: Path) -> None:
     except (DataError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged ({error}); use another checkpoint") from error
     if version != MANIFEST_VERSION:
-        raise CheckpointError(f"{path} has version {version!r}, this release reads {MANIFEST_VERSION}; upgrade unspoken")
+        raise CheckpointError(
+            f"{path} has version {version!r}, this release reads {MANIFEST_VERSION}; upgrade unspoken"
+        )
     for name, expected in recorded.items():
         check(directory, name, expected)
 
@@ -226,7 +227,9 @@ def locked(directory: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise CheckpointError(f"{directory} is in use by another process; wait for it or choose another --out") from error
+            raise CheckpointError(
+                f"{directory} is in use by another process; wait for it or choose another --out"
+            ) from error
         yield
 
 

@@ -1,4 +1,4 @@
-"""Overrides of a recipe on the command line: `train.epochs=3`, `method={name: cot}`, `train.trainer.fsdp=full_shard`."""
+"""Overrides of a recipe on the command line: `train.epochs=3`, `method={name: cot}`, `train.trainer.ddp_timeout=60`."""
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy

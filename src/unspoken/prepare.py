@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from unspoken.model import LatentConfig, LatentForCausalLM
 from unspoken.model.scratch import new_decoder
 from unspoken.recipe import Recipe
 from unspoken.records import Example, Ledger, Split, TokenizedExample
+from unspoken.tasks.base import Task
 
 logger = logging.getLogger(__name__)
 
@@ -40,20 +42,20 @@ class Rows:
     fingerprint: str
 
 
-def read_examples(recipe: Recipe, split: Split) -> tuple[Sequence[Example], Ledger]:
+def read_examples(task: Task, split: Split) -> tuple[Sequence[Example], Ledger]:
     """The rows of a split.
 
     Raises:
         DataError: There are none.
     """
-    examples, ledger = recipe.task.examples(split)
+    examples, ledger = task.examples(split)
     if not examples:
-        raise DataError(f"the {split} split of {recipe.task.name} has 0 rows; give it data")
+        raise DataError(f"the {split} split of {task.name} has 0 rows; give it data")
     return examples, ledger
 
 
 def tokenize_rows(
-    recipe: Recipe, examples: Sequence[Example], ledger: Ledger, tokenizer: PreTrainedTokenizerBase, max_positions: int
+    recipe: Recipe, examples: Sequence[Example], ledger: Ledger, tokenizer: PreTrainedTokenizerBase, model: LatentForCausalLM
 ) -> Rows:
     """Tokenise a split once, and check that every row fits the model at every stage.
 
@@ -61,6 +63,7 @@ def tokenize_rows(
         DataError: Rows that do not fit, each with its length.
     """
     tokenized = tokenize(examples, recipe.task.text, tokenizer)
+    max_positions = getattr(model.config.text_config, "max_position_embeddings", None) or sys.maxsize
     # no stage is longer than all words and the most thoughts together
     thoughts = recipe.method.most_thoughts(recipe.method.final_stage) + 2
     too_long = [

@@ -23,6 +23,29 @@ class Problem(NamedTuple):
     message: str
 
 
+ELSEWHERE = {
+    "c_thought": "method.thoughts_per_step",
+    "max_latent_stage": "method.max_stage",
+    "pad_latent_to_max": "method.pad_thoughts",
+    "uniform_prob": "method.mix",
+    "model_id": "model.path",
+    "num_epochs": "train.epochs",
+    "num_train_epochs": "train.epochs",
+    "lr": "train.learning_rate",
+    "wd": "train.weight_decay",
+    "bf16": "train.precision: bf16",
+    "fp16": "train.precision: fp16",
+    "gradient_accumulation_steps": "train.batch_size / train.micro_batch_size",
+    "per_device_train_batch_size": "train.micro_batch_size",
+    "max_steps": "train.epochs",
+    "hidden_size": "model.width",
+    "n_layer": "model.layers",
+    "n_head": "model.heads",
+    "n_embd": "model.width",
+}
+"""What a setting is called in the released Coconut or in transformers, and here."""
+
+
 def settings_problems(
     error: ValidationError, kind: type[Settings], section: str, values: Mapping[str, Any], owners: Mapping[str, str]
 ) -> list[Problem]:
@@ -49,7 +72,9 @@ def advice(key: str, known: Sequence[str], section: str = "") -> str:
     close = get_close_matches(key, known, n=1, cutoff=0.7)
     if close:
         return f"did you mean {close[0]}?"
-    homes = {"model": ModelSettings, "train": TrainSettings, "evaluate": EvaluateSettings}
+    if key in ELSEWHERE:
+        return f"here it is {ELSEWHERE[key]}"
+    homes: dict[str, type[Settings]] = {"model": ModelSettings, "train": TrainSettings, "evaluate": EvaluateSettings}
     for home, kind in homes.items():
         near = get_close_matches(key, kind.model_fields, n=1, cutoff=0.7)
         if near and home != section:
@@ -61,14 +86,29 @@ def _place(detail: ErrorDetails, values: Any) -> list[str | int]:
     """The part of an error's location that names keys of the recipe; the rest names alternatives of a type."""
     place: list[str | int] = []
     for part in detail["loc"]:
-        if isinstance(values, Mapping) and isinstance(part, str) and part in values:
-            values = values[part]
-        elif isinstance(values, list) and isinstance(part, int) and part < len(values):
+        is_key = isinstance(values, Mapping) and part in values
+        is_index = isinstance(values, list) and isinstance(part, int) and part < len(values)
+        if is_key or is_index:
             values = values[part]
         elif detail["type"] != "missing":
             break
         place.append(part)
     return place
+
+
+_WANTED = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false, without quotes",
+    "string_type": "a text",
+    "path_type": "a path",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "model_type": "a mapping of settings",
+    "model_attributes_type": "a mapping of settings",
+}
 
 
 def _message(detail: ErrorDetails) -> str:
@@ -78,7 +118,8 @@ def _message(detail: ErrorDetails) -> str:
         return "it is missing; set it"
     if detail["type"] == "json_invalid":
         return "it holds half a surrogate pair, which is no text; remove it"
-    message = detail["msg"].replace("Input should be", "it must be").replace("a valid ", "a ")
+    wanted = _WANTED.get(detail["type"], detail["msg"].removeprefix("Input should be "))
+    message = f"it must be {wanted}" if wanted != detail["msg"] else wanted
     hint = ""
     if detail["type"] == "literal_error" and isinstance(detail["input"], str):
         options = detail["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")
@@ -90,7 +131,8 @@ def _message(detail: ErrorDetails) -> str:
 def _alternatives(messages: Sequence[str]) -> str:
     """The alternatives of a union as one message; what was found is said once."""
     wanted = [message.partition("; found")[0] for message in messages]
-    return " or ".join(dict.fromkeys(wanted)) + messages[0][len(wanted[0]) :]
+    first, *others = dict.fromkeys(wanted)
+    return " or ".join([first, *(other.removeprefix("it must be ") for other in others)]) + messages[0][len(first) :]
 
 
 def _unknown(place: Sequence[str | int], kind: type[Settings], section: str, owners: Mapping[str, str]) -> str:

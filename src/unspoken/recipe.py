@@ -14,16 +14,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import Field, SerializeAsAny, ValidationError
-from pydantic_core import ErrorDetails
 
 from unspoken.config import EvaluateSettings, ModelSettings, Settings, TrainSettings
-from unspoken.contradictions import DEFAULT_THOUGHTS, Problem, contradictions, default_schedule, source_problems
+from unspoken.contradictions import DEFAULT_THOUGHTS, contradictions, default_schedule, source_problems
 from unspoken.errors import RecipeError
 from unspoken.legacy import Translation, is_legacy, translate
 from unspoken.methods import METHODS, Method
 from unspoken.overrides import apply_overrides
+from unspoken.problems import Problem, advice, settings_problems
 from unspoken.shipped import find_recipe
-from unspoken.strict_yaml import read_document
+from unspoken.strict_yaml import read_document, to_yaml
 from unspoken.tasks import TASKS, Task
 from unspoken.tasks.read_rows import shown
 
@@ -44,6 +44,11 @@ class Recipe(Settings):
     """In which order passes fill the slots; default: single where the thoughts read no state, else sequential."""
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+
+    @property
+    def source(self) -> str:
+        """The recipe as a sparse YAML file; `resolve` makes an equal recipe of it."""
+        return to_yaml(sparse(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +115,22 @@ def dump(recipe: Recipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json")
 
 
-def _resolve(
-    values: Mapping[str, Any], where: str, origins: Mapping[str, str], problems: Sequence[Problem]
-) -> Recipe:
+def sparse(recipe: Recipe) -> dict[str, Any]:
+    """The settings that are not their class's default, and the names; `resolve` makes an equal recipe of them."""
+    values = dump(recipe)
+    kept: dict[str, Any] = {}
+    for section in ("task", "model", "method", "train", "evaluate"):
+        defaults = type(getattr(recipe, section))().model_dump(mode="json")
+        named = {"name": values[section]["name"]} if "name" in values[section] else {}
+        kept[section] = named | {key: value for key, value in values[section].items() if value != defaults[key]}
+    if recipe.thoughts != DEFAULT_THOUGHTS:
+        kept["thoughts"] = values["thoughts"]
+    if recipe.thoughts != DEFAULT_THOUGHTS or recipe.schedule != {"name": "sequential"}:
+        kept["schedule"] = values["schedule"]
+    return {key: kept[key] for key in values if kept.get(key)}
+
+
+def _resolve(values: Mapping[str, Any], where: str, origins: Mapping[str, str], problems: Sequence[Problem]) -> Recipe:
     reader = _Reader(list(problems))
     reader.check_sections(values)
     task = reader.choose("task", values.get("task"), TASKS)
@@ -129,7 +147,11 @@ def _resolve(
     )
     if reader.problems:
         raise RecipeError(where, [_line_of(problem, origins) for problem in reader.problems])
-    assert task and model and method and train and evaluate, "each of them is there or has left a problem"
+    assert task is not None, "each of them is there or has left a problem"
+    assert model is not None
+    assert method is not None
+    assert train is not None
+    assert evaluate is not None
     return Recipe(
         task=task,
         model=model,
@@ -167,7 +189,7 @@ class _Reader:
     def check_sections(self, values: Mapping[str, Any]) -> None:
         for key in values:
             if key not in Recipe.model_fields:
-                self.problems.append(Problem(key, f"unknown section; {_advice(key, list(Recipe.model_fields), '')}"))
+                self.problems.append(Problem(key, f"unknown section; {advice(key, list(Recipe.model_fields))}"))
 
     def mapping(self, section: str, values: Any) -> dict[str, Any] | None:
         if values is None:
@@ -195,7 +217,8 @@ class _Reader:
             hint = f"did you mean {close[0]}? Known are" if close else "known are"
             self.problems.append(Problem(f"{section}.name", f"{found}; {hint} {known}"))
             return None
-        owners = {key: other for other in classes for key in classes[other].model_fields if other != name}
+        own = classes[name].model_fields
+        owners = {key: other for other in classes for key in classes[other].model_fields if key not in own}
         return self.read(classes[name], section, settings, owners)
 
     def read(
@@ -212,101 +235,20 @@ class _Reader:
         settings = self.mapping(section, values) if values is not None else {}
         if settings is None:
             return None
-        settings = {key: _expanded(value) if _is_path(kind, key) else value for key, value in settings.items()}
+        settings = {key: _expanded(value) if key in _PATHS else value for key, value in settings.items()}
         try:
             # JSON mode is strict about types and still reads lists as tuples and texts as paths
             return kind.model_validate_json(json.dumps(settings), strict=True)
         except ValidationError as error:
-            self.problems += _problems_of(error, kind, section, settings, owners or {})
+            self.problems += settings_problems(error, kind, section, settings, owners or {})
         except (TypeError, ValueError) as error:
             self.problems.append(Problem(section, f"it holds values that are not plain data ({error}); write them out"))
         return None
 
 
-def _is_path(kind: type[Settings], key: str) -> bool:
-    return key in kind.model_fields and kind.model_fields[key].annotation == Path | None
+_PATHS = frozenset({"path", "tokenizer", "weights", "train", "validation", "test"})
 
 
-def _expanded(value: Any) -> Any:
-    return os.path.expanduser(value) if isinstance(value, str) else value  # noqa: PTH111 (fails on no HOME)
-
-
-def _problems_of(
-    error: ValidationError,
-    kind: type[Settings],
-    section: str,
-    values: Mapping[str, Any],
-    owners: Mapping[str, str],
-) -> list[Problem]:
-    """Pydantic's errors as problems; the alternatives of a union make one."""
-    found: dict[str, list[str]] = {}
-    for detail in error.errors(include_url=False):
-        place = _place(detail, values)
-        key = ".".join([section, *map(str, place)])
-        if detail["type"] == "extra_forbidden":
-            message = _unknown_key(place, kind, section, owners)
-        else:
-            message = _message(detail)
-        found.setdefault(key, []).append(message)
-    problems = []
-    for key, messages in found.items():
-        head = [message.partition("; found")[0] for message in messages]
-        tail = messages[0][len(head[0]) :]
-        problems.append(Problem(key, " or ".join(dict.fromkeys(head)) + tail))
-    return problems
-
-
-def _place(detail: ErrorDetails, values: Any) -> list[str | int]:
-    """The part of an error's location that names keys of the recipe; the rest names alternatives of a type."""
-    place: list[str | int] = []
-    for part in detail["loc"]:
-        if isinstance(values, Mapping) and isinstance(part, str) and part in values:
-            values = values[part]
-        elif isinstance(values, list) and isinstance(part, int) and part < len(values):
-            values = values[part]
-        elif detail["type"] != "missing":
-            break
-        place.append(part)
-    return place
-
-
-def _message(detail: ErrorDetails) -> str:
-    if detail["type"] == "value_error":
-        return str(detail["ctx"]["error"])
-    if detail["type"] == "missing":
-        return "it is missing; set it"
-    if detail["type"] == "json_invalid":
-        return "it holds half a surrogate pair, which is no text; remove it"
-    message = detail["msg"].replace("Input should be", "it must be").replace("a valid ", "a ")
-    hint = ""
-    if detail["type"] == "literal_error" and isinstance(detail["input"], str):
-        options = [part for part in detail["ctx"]["expected"].replace(" or ", ", ").replace("'", "").split(", ")]
-        close = get_close_matches(detail["input"], options, n=1)
-        hint = f"; did you mean {close[0]}?" if close else ""
-    return f"{message[0].lower()}{message[1:]}; found {shown(detail['input'])}{hint}"
-
-
-def _unknown_key(
-    place: Sequence[str | int], kind: type[Settings], section: str, owners: Mapping[str, str]
-) -> str:
-    key = str(place[-1])
-    if len(place) > 1:
-        return "unknown key; remove it"
-    if key in owners:
-        name = kind.model_fields["name"].default
-        advice = f"remove it, or replace the whole section: {section}={{name: {name}}}"
-        return f"it is a key of {section} {owners[key]}, not of {name}; {advice}"
-    return f"unknown key; {_advice(key, list(kind.model_fields), section)}"
-
-
-def _advice(key: str, known: Sequence[str], section: str) -> str:
-    """What an unknown key may have meant: another of the same place, else one of another section."""
-    close = get_close_matches(key, known, n=1, cutoff=0.7)
-    if close:
-        return f"did you mean {close[0]}?"
-    homes = {"model": ModelSettings, "train": TrainSettings, "evaluate": EvaluateSettings}
-    for home, kind in homes.items():
-        near = get_close_matches(key, kind.model_fields, n=1, cutoff=0.7)
-        if near and home != section:
-            return f"did you mean {home}.{near[0]}?"
-    return f"known are {', '.join(known)}"
+def _expanded(path: Any) -> Any:
+    """The path with `~` written out."""
+    return os.path.expanduser(path) if isinstance(path, str) else path

@@ -95,6 +95,12 @@ def parse_value(text: str, where: str) -> Any:
     return None if node is None else _read(_Reader(), node, where)
 
 
+def to_yaml(values: Mapping[str, Any]) -> str:
+    """Plain values as a YAML text that `parse_yaml` reads back."""
+    text: str = yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return text
+
+
 class _Loader(yaml.SafeLoader):
     """PyYAML's parser with the plain values of YAML 1.2: `no` is text, `010` is ten, `1e-4` is a number."""
 
@@ -107,6 +113,16 @@ _Loader.add_implicit_resolver(f"{_CORE}null", re.compile(r"^(~|null|Null|NULL|)$
 _Loader.add_implicit_resolver(f"{_CORE}bool", re.compile(r"^(true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 _Loader.add_implicit_resolver(f"{_CORE}int", re.compile(r"^[-+]?\d[\d_]*$"), list("-+0123456789"))
 _Loader.add_implicit_resolver(f"{_CORE}float", re.compile(rf"^({_FLOAT}|\.(nan|NaN|NAN))$"), list("-+0123456789."))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what `_Loader` would not read as text, and writes shared values out."""
+
+    yaml_implicit_resolvers = _Loader.yaml_implicit_resolvers
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """See `yaml.SafeDumper`; there are no aliases."""
+        return True
 
 
 def _compose(text: str, where: str) -> yaml.Node | None:
@@ -220,7 +236,7 @@ class _Reader:
                 case "float":
                     return _float(text)
         except (KeyError, ValueError):
-            self.problems.append(f"line {_line(node)}: {_brief(text)} is not of type {kind}; correct the value or its tag")
+            self.problems.append(f"line {_line(node)}: {_brief(text)} is not of type {kind}; mend the value or its tag")
             return None
         self._check_tag(node, "")
         return None

@@ -8,6 +8,7 @@ from random import Random
 
 from unspoken.config import Settings
 from unspoken.data.stage import question_tokens
+from unspoken.errors import RecipeError
 from unspoken.records import StagedExample, ThoughtTokens, TokenizedExample, Tokens
 
 
@@ -34,12 +35,30 @@ class Method(Settings, ABC):
         """What the model reads and learns to write at a stage; all chance comes from `rng`."""
 
     @abstractmethod
-    def prompt(self, example: TokenizedExample, stage: int, tokens: ThoughtTokens) -> StagedExample:
-        """What the model reads at a stage before it writes: `layout` without the target and without chance."""
+    def prompt(
+        self, example: TokenizedExample, stage: int, tokens: ThoughtTokens, num_thoughts: int | None = None
+    ) -> StagedExample:
+        """What the model reads at a stage before it writes: `layout` without the target and without chance.
+
+        Args:
+            example: The row.
+            stage: The stage of the model.
+            tokens: Ids of the thought tokens.
+            num_thoughts: Thoughts to give it; default: those of the stage.
+
+        Raises:
+            RecipeError: Thoughts are asked of a method that has none.
+        """
 
     def most_thoughts(self, stage: int) -> int:
         """The largest number of thoughts that `layout` or `prompt` gives any row at a stage."""
         return 0
+
+    def refuse_thoughts(self, num_thoughts: int | None) -> None:
+        """For the prompts of methods without thoughts."""
+        if num_thoughts:
+            name = self.model_dump()["name"]
+            raise RecipeError("method", [f"{name} has no thoughts, found a budget of {num_thoughts}; leave it out"])
 
     def question(self, example: TokenizedExample, rng: Random) -> Tokens:
         """The question of a training example, redrawn if the settings say so."""

@@ -58,9 +58,11 @@ class Coconut(Method):
         words = [*kept, example.answer]
         return stage(example, self.question(example, rng), count, words, tokens, markers=self.markers)
 
-    def prompt(self, example: TokenizedExample, stage_: int, tokens: ThoughtTokens) -> StagedExample:
+    def prompt(
+        self, example: TokenizedExample, stage_: int, tokens: ThoughtTokens, num_thoughts: int | None = None
+    ) -> StagedExample:
         """See `Method.prompt`."""
-        count = self._num_thoughts(len(example.steps), stage_)
+        count = self._num_thoughts(len(example.steps), stage_) if num_thoughts is None else num_thoughts
         return stage(example, question_tokens(example), count, [], tokens, markers=self.markers)
 
     def most_thoughts(self, stage_: int) -> int:

@@ -27,8 +27,11 @@ class CoT(Method):
         words = [*example.steps, example.answer]
         return stage(example, self.question(example, rng), 0, words, tokens, markers=False)
 
-    def prompt(self, example: TokenizedExample, stage_: int, tokens: ThoughtTokens) -> StagedExample:
+    def prompt(
+        self, example: TokenizedExample, stage_: int, tokens: ThoughtTokens, num_thoughts: int | None = None
+    ) -> StagedExample:
         """See `Method.prompt`."""
+        self.refuse_thoughts(num_thoughts)
         return stage(example, question_tokens(example), 0, [], tokens, markers=False)
 
 
@@ -50,6 +53,9 @@ class NoCoT(Method):
         """See `Method.layout`."""
         return stage(example, self.question(example, rng), 0, [example.answer], tokens, markers=False)
 
-    def prompt(self, example: TokenizedExample, stage_: int, tokens: ThoughtTokens) -> StagedExample:
+    def prompt(
+        self, example: TokenizedExample, stage_: int, tokens: ThoughtTokens, num_thoughts: int | None = None
+    ) -> StagedExample:
         """See `Method.prompt`."""
+        self.refuse_thoughts(num_thoughts)
         return stage(example, question_tokens(example), 0, [], tokens, markers=False)

@@ -48,6 +48,9 @@ class ICoT(Method):
         kept = NOTHING if stage_ >= self.max_tokens else steps[removed:]
         return stage(example, self.question(example, rng), 0, [kept, example.answer], tokens, markers=False)
 
-    def prompt(self, example: TokenizedExample, stage_: int, tokens: ThoughtTokens) -> StagedExample:
+    def prompt(
+        self, example: TokenizedExample, stage_: int, tokens: ThoughtTokens, num_thoughts: int | None = None
+    ) -> StagedExample:
         """See `Method.prompt`."""
+        self.refuse_thoughts(num_thoughts)
         return stage(example, question_tokens(example), 0, [], tokens, markers=False)

@@ -61,10 +61,12 @@ class Superposition(Method):
         start, answer = self._answer(example)
         return stage(example, question, len(example.steps), [answer], tokens, markers=False, given=start)
 
-    def prompt(self, example: TokenizedExample, stage_: int, tokens: ThoughtTokens) -> StagedExample:
+    def prompt(
+        self, example: TokenizedExample, stage_: int, tokens: ThoughtTokens, num_thoughts: int | None = None
+    ) -> StagedExample:
         """See `Method.prompt`; before its last stage a row is asked for the answer all the same."""
-        start, _ = self._answer(example)
-        count = min(stage_, len(example.steps))
+        start = example.answer[: example.answer_start]
+        count = min(stage_, len(example.steps)) if num_thoughts is None else num_thoughts
         return stage(example, question_tokens(example), count, [], tokens, markers=False, given=start)
 
     def most_thoughts(self, stage_: int) -> int:

@@ -46,6 +46,7 @@ def new_decoder(
             resid_pdrop=dropout,
             embd_pdrop=dropout,
             attn_pdrop=dropout,
+            activation_function="gelu_pytorch_tanh",  # the function of GPT-2 in one kernel
             **tokens,
         )
     else:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from unspoken.config import Settings
 from unspoken.records import Example, Ledger, Score, Split, TextFormat
@@ -14,24 +14,31 @@ class Task(Settings, ABC):
     A task knows no tensor and no token. Adding one takes one file in this folder, one line in `TASKS`, one recipe.
     """
 
-    max_new_tokens: ClassVar[int] = 128
-    """Longest answer to generate, words of the reasoning included."""
-
     @property
     def text(self) -> TextFormat:
         """How the pieces of an example are written."""
         return TextFormat()
 
+    @property
+    def max_new_tokens(self) -> int:
+        """Longest answer to generate, words of the reasoning included."""
+        return 128
+
     @abstractmethod
     def examples(self, split: Split) -> tuple[Sequence[Example], Ledger]:
         """The examples of a split, always the same ones in the same order, and the account of the rows they came from.
+
+        Rows that the settings leave out on purpose (a range of hops) are listed in the account without an error.
 
         Raises:
             DataError: The split has no source, or rows of it are rejected (every one is named).
         """
 
     def words(self) -> Sequence[str] | None:
-        """Every word of the task in a fixed order, for a word-level tokenizer; None: collect them from training rows."""
+        """Every word of the task in a fixed order, for a word-level tokenizer; None: collect them from training rows.
+
+        A word is what `data.tokenizer.WORD` matches; a line break is one.
+        """
         return None
 
     def score(self, example: Example, text: str) -> Score:

@@ -38,7 +38,7 @@ class Custom(Task, DataPaths):
     """Precedes the answer."""
 
     @property
-    def max_new_tokens(self) -> int:  # type: ignore[override] # a setting here, a constant in the contract
+    def max_new_tokens(self) -> int:
         """As set."""
         return self.max_answer_tokens
 

@@ -10,7 +10,7 @@ import math
 import random
 import string
 from collections.abc import Sequence
-from typing import Annotated, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -18,8 +18,7 @@ from unspoken.config import Count
 from unspoken.errors import DataError
 from unspoken.records import Example, Graph, Ledger, Split, TextFormat
 from unspoken.tasks.base import Task
-
-Item = TypeVar("Item")
+from unspoken.tasks.chance import shuffled
 
 _LETTERS = string.ascii_lowercase
 _ORDER: tuple[Split, ...] = ("test", "validation", "train")
@@ -32,8 +31,6 @@ class Hops(Task):
     The pointers form one cycle through all symbols. A permutation drawn freely would often lead the walk back to its
     start early, and half the answers would then be read off a short cycle without making every hop.
     """
-
-    max_new_tokens: ClassVar[int] = 64
 
     name: Literal["hops"] = "hops"
     symbols: Annotated[int, Field(ge=2, le=len(_LETTERS))] = 8
@@ -93,9 +90,9 @@ class Hops(Task):
         # of a random generator only random() gives the same numbers in every version of Python: all else is built on it
         rng = random.Random(f"{self.seed}/{id}")
         # the cycle, read from the start on, is the whole question whatever the order of its premises
-        cycle = _shuffled(range(self.symbols), rng)
+        cycle = shuffled(range(self.symbols), rng)
         while cycle in taken:
-            cycle = _shuffled(range(self.symbols), rng)
+            cycle = shuffled(range(self.symbols), rng)
         taken.add(cycle)
 
         edges = tuple(zip(cycle, (*cycle[1:], cycle[0]), strict=True))
@@ -105,11 +102,7 @@ class Hops(Task):
             question=f"? {_LETTERS[cycle[0]]}",
             steps=steps,
             answer=steps[-1],
-            premises=tuple(f"{_LETTERS[start]} {_LETTERS[end]}" for start, end in _shuffled(edges, rng)),
+            premises=tuple(f"{_LETTERS[start]} {_LETTERS[end]}" for start, end in shuffled(edges, rng)),
             frontiers=tuple((step,) for step in steps),
             graph=Graph(tuple(_LETTERS[: self.symbols]), edges, root=cycle[0], target=cycle[self.hops]),
         )
-
-
-def _shuffled(items: Sequence[Item], rng: random.Random) -> tuple[Item, ...]:
-    return tuple(sorted(items, key=lambda _: rng.random()))

@@ -55,7 +55,7 @@ class Multiplication(Task, DataPaths):
     """Rows of a file that may be left out because something is wrong with them; each one is in the ledger."""
 
     @property
-    def max_new_tokens(self) -> int:  # type: ignore[override] # depends on settings here, a constant in the contract
+    def max_new_tokens(self) -> int:
         """The words of a whole row, all rows being equally long, and a token more for each separator."""
         row = example_of("", 0, 0, self.first_digits, self.second_digits)
         return len(line_of(row).split()) + len(row.steps)

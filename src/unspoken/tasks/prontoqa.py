@@ -22,7 +22,7 @@ import random
 import re
 from collections.abc import Sequence
 from itertools import chain, pairwise, zip_longest
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 from pydantic import Field, PositiveInt
 
@@ -30,10 +30,9 @@ from unspoken.config import Count, DataPaths
 from unspoken.errors import DataError
 from unspoken.records import Example, Graph, Ledger, Split
 from unspoken.tasks.base import Task
+from unspoken.tasks.chance import choose, shuffled
 from unspoken.tasks.read_rows import Row, shown
 from unspoken.tasks.rows import examples_from, path_of, question_steps_answer
-
-Item = TypeVar("Item")
 
 NAMES = ("Fae", "Rex", "Sally", "Max", "Alex", "Sam", "Polly", "Stella", "Wren")
 _CONCEPTS = (
@@ -92,7 +91,7 @@ class ProntoQA(Task, DataPaths):
     """Rows of a file that may be left out because something is wrong with them; each one is in the ledger."""
 
     @property
-    def max_new_tokens(self) -> int:  # type: ignore[override] # depends on a setting here, a constant in the contract
+    def max_new_tokens(self) -> int:
         """128 with five hops, as the release; the longest released row takes 103 tokens of GPT-2."""
         return 20 * (self.hops + 1) + 8
 
@@ -163,10 +162,10 @@ def generate(id: str, hops: int, is_true: bool, rng: random.Random) -> Example:
     first concept of the chain to what holds, and the distractor is the opposite. Frontiers name the property without
     its negation, and once more for the conclusion.
     """
-    name = _pick(NAMES, rng)
+    name = choose(NAMES, rng)
     num_concepts = 2 * hops + 4
     pool = CONCEPTS if num_concepts <= len(CONCEPTS) else (*CONCEPTS, *MORE_CONCEPTS)
-    concepts = _shuffled(pool, rng)[:num_concepts]
+    concepts = shuffled(pool, rng)[:num_concepts]
     path, asides = concepts[:hops], concepts[hops : 2 * hops]
     second_aside, elsewhere, beyond, opposed = concepts[2 * hops :]
 
@@ -194,8 +193,8 @@ def generate(id: str, hops: int, is_true: bool, rng: random.Random) -> Example:
         steps=(*(f"{_fact(name, rule[0])} {sentences[rule]}" for rule in chain_rules), _fact(name, asked)),
         answer=str(is_true),
         premises=(
-            *_shuffled(tuple(sentences.values()), rng),
-            *_shuffled((_fact(name, path[0]), _fact(name, elsewhere)), rng),
+            *shuffled(tuple(sentences.values()), rng),
+            *shuffled((_fact(name, path[0]), _fact(name, elsewhere)), rng),
         ),
         frontiers=tuple((word,) for word in (*path[1:], properties[hops - 1], properties[hops - 1])),
         graph=Graph(
@@ -231,14 +230,5 @@ def _is_concept(said: str) -> bool:
 
 def _properties(count: int, rng: random.Random) -> tuple[str, ...]:
     """Properties in random order, each of another family until there is none left; then second ones of each."""
-    families = [_shuffled(family, rng) for family in _shuffled(FAMILIES, rng)]
+    families = [shuffled(family, rng) for family in shuffled(FAMILIES, rng)]
     return tuple(word for row in zip_longest(*families) for word in row if word is not None)[:count]
-
-
-def _pick(items: Sequence[Item], rng: random.Random) -> Item:
-    return items[int(rng.random() * len(items))]
-
-
-def _shuffled(items: Sequence[Item], rng: random.Random) -> tuple[Item, ...]:
-    # of a random generator only random() gives the same numbers in every version of Python
-    return tuple(sorted(items, key=lambda _: rng.random()))

@@ -26,8 +26,9 @@ from unspoken.config import Count, DataPaths
 from unspoken.errors import DataError
 from unspoken.records import Example, Graph, Ledger, Rejection, Split, TextFormat
 from unspoken.tasks.base import Task
+from unspoken.tasks.chance import choose, shuffled
 from unspoken.tasks.graph import PathClass, classify_path, distances, reachable, shortest_paths
-from unspoken.tasks.prosqa_graphs import ProsQAGraphs, choose, shuffled
+from unspoken.tasks.prosqa_graphs import ProsQAGraphs
 from unspoken.tasks.prosqa_text import Rendering, Step, Symbols, Words, named_frontiers
 from unspoken.tasks.read_rows import Row
 from unspoken.tasks.rows import Fields, examples_from, path_of, question_steps_answer

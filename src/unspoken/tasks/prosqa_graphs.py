@@ -10,15 +10,14 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from functools import lru_cache
 from itertools import accumulate
-from typing import Annotated, Self, TypeVar
+from typing import Annotated, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
 from unspoken.config import NonNegative, Probability, Settings
 from unspoken.records import Graph
+from unspoken.tasks.chance import choose
 from unspoken.tasks.graph import distances
-
-Item = TypeVar("Item")
 
 
 class ProsQAGraphs(Settings):
@@ -95,19 +94,6 @@ class ProsQAGraphs(Settings):
             depth.append(1 + min(depth[parent] for parent in chosen) if chosen else 0)
             members[bits].append(node)
         return parents, family
-
-
-# of a random generator only random() gives the same numbers in every version of Python: all draws are built on it
-
-
-def choose(items: Sequence[Item], rng: random.Random) -> Item:
-    """One of the items, each equally likely."""
-    return items[int(rng.random() * len(items))]
-
-
-def shuffled(items: Sequence[Item], rng: random.Random) -> tuple[Item, ...]:
-    """The items in random order."""
-    return tuple(sorted(items, key=lambda _: rng.random()))
 
 
 def _sample(items: Sequence[int], weights: list[float], count: int, rng: random.Random) -> list[int]:

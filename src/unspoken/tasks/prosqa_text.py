@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import ClassVar, NamedTuple
 
 from unspoken.records import Example, Graph, TextFormat
+from unspoken.tasks.chance import shuffled
 from unspoken.tasks.graph import distances, frontiers
-from unspoken.tasks.prosqa_graphs import shuffled
 
 NOWHERE = -1
 """Node id of a word that names no node."""

@@ -60,6 +60,8 @@ class Validation(TrainerCallback):
 
     def on_epoch_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """See the class."""
+        if state.global_step % self.steps_per_epoch:
+            return  # a signal cut the epoch short
         last = state.global_step >= state.max_steps
         control.should_evaluate = last or (state.global_step // self.steps_per_epoch) % self.every == 0
         if last and self.save_last:

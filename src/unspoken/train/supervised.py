@@ -60,13 +60,12 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False) -> Path:
 
 def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest) -> Path:
     settings = recipe.train
-    examples, ledger = read_examples(recipe, "train")
+    examples, ledger = read_examples(recipe.task, "train")
     tokenizer = build_tokenizer(recipe, examples)
     seed_everything(settings.seed)
     model = build_model(recipe, tokenizer)
-    max_positions = _max_positions(model)
-    rows = tokenize_rows(recipe, examples, ledger, tokenizer, max_positions)
-    validation = tokenize_rows(recipe, *read_examples(recipe, "validation"), tokenizer, max_positions)
+    rows = tokenize_rows(recipe, examples, ledger, tokenizer, model)
+    validation = tokenize_rows(recipe, *read_examples(recipe.task, "validation"), tokenizer, model)
     checkpoint = _begin(recipe, out, resume, rows, validation, tokenizer)
     trainable = _with_adapters(model, recipe.model.lora) if recipe.model.lora else model
 
@@ -291,7 +290,3 @@ def _finish(
         "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
     }
     save_model(out, model, tokenizer, summary)
-
-
-def _max_positions(model: LatentForCausalLM) -> int:
-    return int(getattr(model.config.text_config, "max_position_embeddings", None) or 1 << 30)
