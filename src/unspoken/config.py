@@ -44,6 +44,8 @@ class ModelSettings(Settings):
     """Dropout of a model from scratch."""
     max_positions: PositiveInt = 1024
     """Longest sequence of a model from scratch."""
+    init_std: Positive = 0.02
+    """Standard deviation of new weights. Small models learn to follow pointers twice as fast with 0.06."""
     tokenizer: str | None = None
     """Hugging Face id or folder of the tokenizer; default: the model's, or from scratch one word of the task a token."""
     lora: LoraSettings | None = None

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +62,7 @@ def tokenize_rows(
         DataError: Rows that do not fit, each with its length.
     """
     tokenized = tokenize(examples, recipe.task.text, tokenizer)
-    max_positions = getattr(model.config.text_config, "max_position_embeddings", None) or sys.maxsize
+    max_positions = model.num_positions
     # no stage is longer than all words and the most thoughts together
     thoughts = recipe.method.most_thoughts(recipe.method.final_stage) + 2
     too_long = [
@@ -126,6 +125,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LatentFor
             vocab_size=len(tokenizer),
             max_positions=settings.max_positions,
             dropout=settings.dropout,
+            init_std=settings.init_std,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
             seed=recipe.train.seed,

@@ -110,6 +110,20 @@ def resolve(values: Mapping[str, Any], where: str) -> Recipe:
     return _resolve(values, where, {}, [])
 
 
+def override(recipe: Recipe, changes: Sequence[str]) -> Recipe:
+    """The recipe with some settings changed.
+
+    Args:
+        recipe: Left as it is.
+        changes: `section.key=value`, later ones win.
+
+    Raises:
+        RecipeError: Names every mistake.
+    """
+    values, problems = apply_overrides(dump(recipe), changes)
+    return _resolve(values, "command line", dict.fromkeys(changes, "override"), problems)
+
+
 def dump(recipe: Recipe) -> dict[str, Any]:
     """Every setting as plain values, defaults included; `resolve` makes an equal recipe of them."""
     return recipe.model_dump(mode="json")

@@ -30,6 +30,14 @@ RECIPE, RESOLVED, METRICS, RUN, RESULTS, PREDICTIONS = (
     "predictions.jsonl",
 )
 CHECKPOINTS = "checkpoints"
+MODEL_FILES = (
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,8 +66,7 @@ def save_model(path: Path, model: LatentForCausalLM, tokenizer: PreTrainedTokeni
     (path / RUN).unlink(missing_ok=True)
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
-    names = ["config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"]
-    present = [path / name for name in names if (path / name).is_file()]
+    present = [path / name for name in MODEL_FILES if (path / name).is_file()]
     for file in present:
         files.flush(file)
     files.write_json(path / RUN, {**summary, "sha256": {file.name: files.sha256(file) for file in present}})

@@ -88,13 +88,15 @@ def answers(
     """Greedy answers, each with the index of its prompt; order as computed: rows of like length together."""
     order = sorted(range(len(prompts)), key=lambda i: (prompts[i].num_thoughts, len(prompts[i].input_ids)))
     pad, end = model.config.pad_token_id or 0, model.config.eos_token_id
+    # a model that fills all its positions without an end has no more to say
+    positions = model.num_positions
     # batches of equal size: none is left with a single row, which could not exchange thoughts with another
     for chosen in np.array_split(order, -(-len(order) // batch_size)) if order else []:
         batch = collate([prompts[index] for index in chosen], pad_id=pad, align=False)
         output = model.generate(
             input_ids=batch["input_ids"].to(model.device),
             attention_mask=batch["attention_mask"].to(model.device),
-            max_new_tokens=max_new_tokens,
+            max_new_tokens=min(max_new_tokens, positions - batch["input_ids"].size(1)),
             do_sample=False,
             eos_token_id=end,
             pad_token_id=pad,

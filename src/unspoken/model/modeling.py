@@ -7,6 +7,7 @@ Face's own layout, so `generate`, `Trainer`, TRL, PEFT and lm-eval work on it un
 Shapes: B rows, L columns, S slot columns, D width, V vocabulary.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,6 +94,11 @@ class LatentPreTrainedModel(PreTrainedModel):
         for module in self.modules():
             if isinstance(module, LatentModel):
                 module.checkpoint_passes = enable
+
+    @property
+    def num_positions(self) -> int:
+        """The longest sequence the decoder takes; a very large number where it has no limit."""
+        return int(getattr(self.config.text_config, "max_position_embeddings", None) or sys.maxsize)
 
     @property
     def is_gradient_checkpointing(self) -> bool:

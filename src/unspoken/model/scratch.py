@@ -16,6 +16,7 @@ def new_decoder(
     vocab_size: int,
     max_positions: int = 1024,
     dropout: float = 0.0,
+    init_std: float = 0.02,
     eos_token_id: int | None = None,
     pad_token_id: int | None = None,
     seed: int = 0,
@@ -30,11 +31,13 @@ def new_decoder(
         vocab_size: Number of tokens, special ones included.
         max_positions: Longest sequence.
         dropout: Of embeddings, residuals and attention (GPT-2); of attention (others).
+        init_std: Standard deviation of the weights.
         eos_token_id: End of sequence.
         pad_token_id: Padding.
         seed: Seed of the weights; the process's random state is left as it was.
     """
-    tokens = {"bos_token_id": eos_token_id, "eos_token_id": eos_token_id, "pad_token_id": pad_token_id}
+    common = {"vocab_size": vocab_size, "initializer_range": init_std}
+    common |= {"bos_token_id": eos_token_id, "eos_token_id": eos_token_id, "pad_token_id": pad_token_id}
     if arch == "gpt2":
         config = AutoConfig.for_model(
             "gpt2",
@@ -42,12 +45,11 @@ def new_decoder(
             n_head=heads,
             n_embd=width,
             n_positions=max_positions,
-            vocab_size=vocab_size,
             resid_pdrop=dropout,
             embd_pdrop=dropout,
             attn_pdrop=dropout,
             activation_function="gelu_pytorch_tanh",  # the function of GPT-2 in one kernel
-            **tokens,
+            **common,
         )
     else:
         config = AutoConfig.for_model(
@@ -59,9 +61,8 @@ def new_decoder(
             hidden_size=width,
             intermediate_size=4 * width,
             max_position_embeddings=max_positions,
-            vocab_size=vocab_size,
             attention_dropout=dropout,
-            **tokens,
+            **common,
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

@@ -92,6 +92,7 @@ class SupervisedTrainer(Trainer):
         super()._save_checkpoint(model, trial)
         barrier()
         if self.is_world_process_zero():
+            files.remove(partial / name / "training_args.bin")  # a pickle that nobody reads; resolved.json has it all
             files.seal(partial / name)
             files.publish(partial / name, self.run / CHECKPOINTS / name)
             files.remove(partial)
