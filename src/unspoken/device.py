@@ -27,27 +27,30 @@ def seed_everything(seed: int) -> None:
     torch.manual_seed(seed)
 
 
+def in_group() -> bool:
+    """Whether this process can exchange data with the others: `torchrun` alone announces them but connects none."""
+    return dist.is_available() and dist.is_initialized()
+
+
 def rank() -> int:
-    """Index of this process, 0 without a group."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else int(os.environ.get("RANK", "0"))
+    """Index of this process among those of the run, connected or only announced by `torchrun`; 0 when it is alone."""
+    return dist.get_rank() if in_group() else int(os.environ.get("RANK", "0"))
 
 
 def world_size() -> int:
-    """Number of processes, 1 without a group."""
-    return (
-        dist.get_world_size() if dist.is_available() and dist.is_initialized() else int(os.environ.get("WORLD_SIZE", "1"))
-    )
+    """Number of processes of the run, connected or only announced by `torchrun`; 1 when this one is alone."""
+    return dist.get_world_size() if in_group() else int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def barrier() -> None:
     """Wait for all processes."""
-    if dist.is_available() and dist.is_initialized():
+    if in_group():
         dist.barrier()
 
 
 def any_rank(flag: bool, device: torch.device) -> bool:
     """Whether the flag is set on any process."""
-    if not (dist.is_available() and dist.is_initialized()):
+    if not in_group():
         return flag
     tensor = torch.tensor([flag], dtype=torch.int32, device=device)
     dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
@@ -56,7 +59,7 @@ def any_rank(flag: bool, device: torch.device) -> bool:
 
 def gather_rows(rows: list[dict[str, Any]], device: torch.device) -> list[dict[str, Any]]:
     """The rows of all processes, on all processes, in order of rank. They travel as JSON, never as pickles."""
-    if not (dist.is_available() and dist.is_initialized()):
+    if not in_group():
         return rows
     data = torch.tensor(list(json.dumps(rows).encode()), dtype=torch.uint8, device=device)
     lengths = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(world_size())]

@@ -33,12 +33,14 @@ class Estimate:
 
     Attributes:
         memory: Bytes of a process at its peak.
+        smaller: The same with a half, a quarter and an eighth of the rows in a forward pass: (rows, bytes).
         seconds: Time of training, validation not counted.
         checkpoint: Bytes of one checkpoint with the optimizer's state.
         basis: The speeds it assumes.
     """
 
     memory: float
+    smaller: tuple[tuple[int, float], ...]
     seconds: float
     checkpoint: float
     basis: str
@@ -83,27 +85,26 @@ def estimate(
         overhead += epochs * steps_per_epoch * passes * shape.layers * PASS_SECONDS[on_gpu]
     speed = GPU_FLOPS[half] if on_gpu else CORE_FLOPS * _cores() / processes
     trainable = ADAPTER_SHARE if adapters else 1.0
+    fixed = RUNTIME_BYTES + weights * (4 + (BYTES_PER_WEIGHT - 4) * trainable)
+    a_row = max(_activations(shape, *stage[1:], half=half, recomputed=recomputed) for stage in stages)
     return Estimate(
-        memory=RUNTIME_BYTES
-        + weights * (4 + (BYTES_PER_WEIGHT - 4) * trainable)
-        + max(_activations(shape, micro, *stage[1:], half=half, recomputed=recomputed) for stage in stages),
+        memory=fixed + micro * a_row,
+        smaller=tuple((micro // part, fixed + micro // part * a_row) for part in (2, 4, 8) if micro % part == 0),
         seconds=operations / processes / speed + overhead,
         checkpoint=weights * (4 + 8 * trainable),
         basis=_basis(on_gpu, processes, half),
     )
 
 
-def _activations(
-    shape: Shape, micro: int, length: float, trained: float, thoughts: int, *, half: bool, recomputed: bool
-) -> float:
-    """Bytes kept for the backward pass, at the longest rows of a batch."""
+def _activations(shape: Shape, length: float, trained: float, thoughts: int, *, half: bool, recomputed: bool) -> float:
+    """Bytes that a row keeps for the backward pass, padded to the longest of its batch."""
     length, number = 1.3 * length, 3 if half else 4
     states = length * shape.layers * shape.width * STATES_PER_LAYER
     scores = 2 * shape.layers * shape.heads * length * length
     cache = 2 * shape.layers * shape.width * length * (thoughts if recomputed else 1)
     logits = 3 * 1.3 * trained * shape.vocabulary
     kept = (states + scores) / shape.layers if recomputed else states + scores
-    return micro * (number * (kept + cache) + 4 * logits)
+    return number * (kept + cache) + 4 * logits
 
 
 def _cores() -> int:

@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,14 @@ def write_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def append_json_line(path: Path, row: Mapping[str, Any]) -> None:
-    """Add one line to a log. A line torn by a crash is left out by `read_json_lines(torn=True)`."""
+    """Add one line to a log; a number that is not finite becomes null, so that the log can be read again.
+
+    A line torn by a crash is left out by `read_json_lines(torn=True)`; as it is ASCII, no character is torn.
+    """
+    values = {key: None if isinstance(value, float) and not isfinite(value) else value for key, value in row.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8", newline="\n") as file:
-        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+    with path.open("a", encoding="ascii", newline="\n") as file:
+        file.write(json.dumps(values, allow_nan=False) + "\n")
 
 
 def read_text(path: Path, *, limit: int = MAX_JSON_BYTES) -> str:
@@ -112,8 +117,15 @@ def parse_json(text: str, where: str) -> Any:
             raise DataError(f"{where} holds a number of {len(digits):,} digits; write it as text")
         return int(digits)
 
+    def decimal(digits: str) -> float:
+        if not isfinite(value := float(digits)):
+            raise DataError(f"{where} holds {digits[:20]}, which is too large for a number; write it as text")
+        return value
+
     try:
-        return json.loads(text, parse_constant=refuse, object_pairs_hook=unique, parse_int=integer)
+        return json.loads(
+            text, parse_constant=refuse, object_pairs_hook=unique, parse_int=integer, parse_float=decimal
+        )
     except json.JSONDecodeError as error:
         raise DataError(
             f"{where} is not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}; it may be cut off"
@@ -243,7 +255,7 @@ def remove(path: Path) -> None:
 
 
 def _files(directory: Path) -> list[Path]:
-    return sorted(path for path in directory.rglob("*") if path.is_file() and path.name != MANIFEST)
+    return sorted(path for path in directory.rglob("*") if path.is_file() and path != directory / MANIFEST)
 
 
 def flush(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Files of the released Coconut (facebookresearch/coconut and its forks), translated: settings and checkpoints.
+"""Settings of the released Coconut (facebookresearch/coconut and its forks), translated into a recipe.
 
     coconut: True            ->  method: {name: coconut, thoughts_per_step: 2, max_stage: 3, epochs_per_stage: 3}
     c_thought: 2                 train: {learning_rate: 1.0e-4, first_epoch: 3, ...}
@@ -8,19 +8,17 @@
 Settings are translated as values: nothing is loaded, and what they say is judged where every recipe is judged.
 """
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from unspoken.errors import CheckpointError, RecipeError
+from unspoken.errors import RecipeError
+from unspoken.released_weights import import_checkpoint
 from unspoken.tasks.read_rows import shown
 
-if TYPE_CHECKING:
-    from torch import Tensor
+__all__ = ["KEYS", "Translation", "import_checkpoint", "is_legacy", "translate"]
 
 MODES = ("coconut", "cot", "no_thoughts", "no_cot")
 PUBLISHED_PROCESSES = 4
@@ -318,69 +316,3 @@ def _is_file_name(name: str) -> bool:
 
 def _plain(value: Any) -> str:
     return "None" if value is None else str(value)
-
-
-def import_checkpoint(path: Path) -> "dict[str, Tensor]":
-    """The weights in a released `checkpoint_N` file, under the names of `LatentForCausalLM`.
-
-    Nothing in the file is executed. Every key is accounted for: moved, or known to hold nothing of its own.
-
-    Raises:
-        CheckpointError: The file cannot be read, holds other things than finite weights, or keys that no rule covers.
-    """
-    import torch
-
-    if not path.is_file():
-        raise CheckpointError(f"{path} is not a file; give a checkpoint_N file of the released code")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(
-            f"{path} cannot be read as weights ({reason[:200]}); it is damaged, or holds more than weights"
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise CheckpointError(f"{path} holds no dictionary of weights; give a checkpoint_N file of the released code")
-    moved: dict[str, Tensor] = {}
-    unknown = []
-    for key, value in state.items():
-        inner = key.removeprefix("module.").removeprefix("base_causallm.")
-        new = _new_name(inner)
-        if new is not None:
-            moved[new] = value
-        elif not _holds_nothing(inner):
-            unknown.append(key)
-    if unknown or not moved:
-        listed = ", ".join(unknown[:20]) + (f" and {len(unknown) - 20} more" if len(unknown) > 20 else "")
-        raise CheckpointError(f"{path} holds weights of no Coconut model: {listed or 'none at all'}; give another file")
-    _check_weights(path, moved, state)
-    return moved
-
-
-_TABLES = ("model.language_model.wte.weight", "model.language_model.embed_tokens.weight")
-
-
-def _new_name(key: str) -> str | None:
-    """The name in `LatentForCausalLM` of a weight of a Hugging Face GPT-2 or Llama-like model."""
-    if key.startswith("transformer.") and not _holds_nothing(key):
-        return f"model.language_model.{key.removeprefix('transformer.')}"
-    if key.startswith("model."):
-        return f"model.language_model.{key.removeprefix('model.')}"
-    return key if key == "lm_head.weight" else None
-
-
-def _holds_nothing(key: str) -> bool:
-    """The embedding table a second time, and the causal masks that old releases of transformers saved."""
-    return key == "embedding.weight" or key.endswith((".attn.bias", ".attn.masked_bias"))
-
-
-def _check_weights(path: Path, moved: "Mapping[str, Tensor]", state: "Mapping[str, Tensor]") -> None:
-    import torch
-
-    damaged = [name for name, value in moved.items() if not torch.isfinite(value).all()]
-    if damaged:
-        raise CheckpointError(f"{path} holds NaN or infinity in {', '.join(damaged[:5])}; use another checkpoint")
-    copy = next((value for key, value in state.items() if key.endswith("embedding.weight")), None)
-    table = next((moved[name] for name in _TABLES if name in moved), None)
-    if copy is not None and (table is None or not torch.equal(copy, table)):
-        raise CheckpointError(f"{path} holds an embedding.weight that is not its model's; use another checkpoint")

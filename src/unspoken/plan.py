@@ -9,22 +9,19 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from random import Random
-from statistics import mean
-from typing import Any
 
 from unspoken.config import TrainSettings
 from unspoken.errors import RecipeError
 from unspoken.estimate import Estimate, estimate, megabytes, minutes
-from unspoken.methods import Method
 from unspoken.recipe import Recipe, sparse
-from unspoken.records import IGNORED, Example, StagedExample, ThoughtTokens
-from unspoken.sample import SAMPLE_ROWS, SUBWORDS, num_special_words, vocabulary_of, word_tokens
+from unspoken.records import Example
+from unspoken.sample import SAMPLE_ROWS, SUBWORDS, num_special_words, vocabulary_of
 from unspoken.shape import Shape, checkpoint_shape, new_shape, num_parameters
+from unspoken.stage_table import Stage, is_final, layouts, stage_table
 from unspoken.strict_yaml import to_yaml
 
-_TOKENS = ThoughtTokens(latent=-1, start=-2, end=-3)
+MUCH_MEMORY = 8e9
+"""Bytes above which a plan says what a smaller micro-batch would take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,33 +37,6 @@ class Batching:
     processes: int
     micro: int
     accumulation: int
-
-
-@dataclass(frozen=True, slots=True)
-class Stage:
-    """Consecutive epochs of one stage.
-
-    Attributes:
-        first_epoch: Counted from 0.
-        last_epoch: Inclusive.
-        stage: The method's number of it.
-        thoughts: Fewest and most thoughts of a row of the sample.
-        written: What the longest row still learns to write.
-        num_written: Mean words that a row learns to write.
-        length: Mean positions of a row.
-        learning_rates: At its first and its last step; None where the number of steps is not known.
-        optimizer: What happens to the optimizer's state.
-    """
-
-    first_epoch: int
-    last_epoch: int
-    stage: int
-    thoughts: tuple[int, int]
-    written: str
-    num_written: float
-    length: float
-    learning_rates: tuple[float, float] | None
-    optimizer: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +65,12 @@ class Plan:
     estimate: Estimate | None
     warnings: tuple[str, ...]
 
+    @property
+    def total_steps(self) -> int | None:
+        """Optimizer steps of the whole run; None where the data is not given yet."""
+        train = self.recipe.train
+        return None if self.steps_per_epoch is None else self.steps_per_epoch * (train.epochs - train.first_epoch)
+
 
 def plan(recipe: Recipe, processes: int | None = None) -> Plan:
     """What a recipe will do.
@@ -110,7 +86,7 @@ def plan(recipe: Recipe, processes: int | None = None) -> Plan:
     batching = split_batch(recipe.train, processes or int(os.environ.get("WORLD_SIZE", "1")))
     sample, rows = _sample_and_rows(recipe)
     steps = None if rows is None else -(-rows // recipe.train.batch_size)
-    stages = tuple(_stages(recipe, sample, steps))
+    stages = tuple(stage_table(recipe, sample, steps))
     shape = _shape(recipe, sample)
     return Plan(
         recipe=recipe,
@@ -180,92 +156,6 @@ def _source_parameters(recipe: Recipe, width: int) -> int:
         return sum(parameter.numel() for parameter in build_source(recipe.thoughts, width).parameters())
 
 
-def _stages(recipe: Recipe, sample: Sequence[Example], steps_per_epoch: int | None) -> list[Stage]:
-    train, method = recipe.train, recipe.method
-    rows = word_tokens(sample, recipe.task.text)
-    plain = _without_chance(method)
-    table: list[Stage] = []
-    for stage, group in groupby(range(train.first_epoch, train.epochs), method.stage):
-        epochs = list(group)
-        staged = [plain.layout(row, stage, _TOKENS, Random(0)) for row in rows]
-        longest = max(range(len(rows)), key=lambda index: len(rows[index].steps), default=None)
-        table.append(
-            Stage(
-                first_epoch=epochs[0],
-                last_epoch=epochs[-1],
-                stage=stage,
-                thoughts=_thoughts(method, stage, staged),
-                written="?"
-                if longest is None
-                else _written(staged[longest], rows[longest].steps, rows[longest].answer),
-                num_written=mean(int((row.labels != IGNORED).sum()) for row in staged) if staged else math.nan,
-                length=mean(len(row.input_ids) for row in staged) if staged else math.nan,
-                learning_rates=_learning_rates(train, epochs, steps_per_epoch),
-                optimizer=_optimizer(train, first=not table),
-            )
-        )
-    return table
-
-
-def _without_chance(method: Method) -> Method:
-    """The method without mixing of stages and redrawing: what the table shows is the rule, not a draw."""
-    return method.model_copy(update={key: 0 for key in ("mix", "redraw") if key in type(method).model_fields})
-
-
-def _thoughts(method: Method, stage: int, staged: Sequence[StagedExample]) -> tuple[int, int]:
-    counts = [row.num_thoughts for row in staged] or [_without_chance(method).most_thoughts(stage)]
-    return min(counts), max(counts)
-
-
-def _written(staged: StagedExample, steps: Sequence[Any], answer: Any) -> str:
-    """What is trained of the row with most steps, in words: `steps 3-6, answer`."""
-    labels = staged.labels[staged.labels != IGNORED].tolist()
-    for gone in range(len(steps) + 1):
-        kept = [token for step in steps[gone:] for token in step.tolist()]
-        if labels == [*kept, *answer.tolist()]:
-            if gone == len(steps):
-                return "answer"
-            which = f"step {gone + 1}" if gone == len(steps) - 1 else f"steps {gone + 1}-{len(steps)}"
-            return f"{which}, answer"
-    total = sum(len(step) for step in steps)
-    if labels[-len(answer) :] == answer.tolist():
-        return f"{len(labels) - len(answer)} of {total} words of the steps, answer"
-    return "1 word" if len(labels) == 1 else f"{len(labels)} words"
-
-
-def _learning_rates(
-    train: TrainSettings, epochs: Sequence[int], steps_per_epoch: int | None
-) -> tuple[float, float] | None:
-    if steps_per_epoch is None:
-        always = train.lr_schedule == "constant" and not train.warmup_steps
-        return (train.learning_rate, train.learning_rate) if always else None
-    first = (epochs[0] - train.first_epoch) * steps_per_epoch
-    last = (epochs[-1] - train.first_epoch + 1) * steps_per_epoch - 1
-    total = (train.epochs - train.first_epoch) * steps_per_epoch
-    return learning_rate(train, first, total), learning_rate(train, last, total)
-
-
-def learning_rate(train: TrainSettings, step: int, total: int) -> float:
-    """The learning rate of an optimizer step, counted from 0, as transformers' schedulers give it."""
-    warmup = train.warmup_steps
-    if step < warmup:
-        return train.learning_rate * step / warmup
-    progress = (step - warmup) / max(total - warmup, 1)
-    if train.lr_schedule == "linear":
-        return train.learning_rate * max(1 - progress, 0.0)
-    if train.lr_schedule == "cosine":
-        return train.learning_rate * max((1 + math.cos(math.pi * progress)) / 2, 0.0)
-    return train.learning_rate
-
-
-def _optimizer(train: TrainSettings, *, first: bool) -> str:
-    if train.reset_optimizer == "epoch":
-        return "reset every epoch"
-    if first:
-        return "new"
-    return "reset" if train.reset_optimizer == "stage" else "kept"
-
-
 def _estimate(
     recipe: Recipe, batching: Batching, shape: Shape | None, rows: int | None, stages: Sequence[Stage]
 ) -> Estimate | None:
@@ -311,7 +201,7 @@ def _warnings(
         found.append(f"{rows} rows are fewer than train.batch_size={train.batch_size}: an epoch is one short step")
     if settings.get("pad_thoughts") is False:
         found.append("pad_thoughts: false lets the number of thoughts tell the model how many steps the solution has")
-    if sample and not _is_final(method, recipe, sample, stages[-1].stage):
+    if sample and not is_final(recipe, sample, stages[-1].stage):
         found.append(
             f"training ends at stage {stages[-1].stage} of {method.final_stage}: raise train.epochs "
             "or lower method.epochs_per_stage"
@@ -326,22 +216,11 @@ def _warnings(
         ignored = [key for key in ("arch", "layers", "heads", "width", "dropout", "max_positions") if key in changed]
         found += [f"model.{key} has no effect, as the shape comes from model.path" for key in ignored]
     if shape is not None and sample:
-        longest = max(max(len(row.input_ids) for row in _layouts(recipe, sample, stage.stage)) for stage in stages)
+        longest = max(max(len(row.input_ids) for row in layouts(recipe, sample, stage.stage)) for stage in stages)
         positions = round(longest * _tokens_per_word(recipe))
         if positions > shape.positions:
             found.append(f"a row of the sample takes about {positions} positions, the model has {shape.positions}")
     return found
-
-
-def _is_final(method: Method, recipe: Recipe, sample: Sequence[Example], stage: int) -> bool:
-    """Whether a stage lays the sample out as the last one does; what comes after it would change nothing."""
-    layouts = [_layouts(recipe, sample, number) for number in (stage, method.final_stage)]
-    return all(a.input_ids.tolist() == b.input_ids.tolist() for a, b in zip(*layouts, strict=True))
-
-
-def _layouts(recipe: Recipe, sample: Sequence[Example], stage: int) -> list[StagedExample]:
-    method = _without_chance(recipe.method)
-    return [method.layout(row, stage, _TOKENS, Random(0)) for row in word_tokens(sample, recipe.task.text)]
 
 
 def render(plan: Plan) -> str:
@@ -364,7 +243,7 @@ def render(plan: Plan) -> str:
         epochs = recipe.train.epochs - recipe.train.first_epoch
         parts.append(
             f"Steps       {plan.steps_per_epoch:,} an epoch ({plan.rows:,} rows) x {epochs} epochs = "
-            f"{plan.steps_per_epoch * epochs:,}"
+            f"{plan.total_steps:,}"
         )
     if plan.num_parameters is None:
         parts.append("Parameters  known when the model is loaded: its shape is in no file here")
@@ -372,6 +251,9 @@ def render(plan: Plan) -> str:
         parts.append(f"Parameters  {plan.num_parameters:,} with {plan.vocabulary:,} token embeddings")
     if plan.estimate is not None:
         parts.append(f"Memory      about {megabytes(plan.estimate.memory)} a process, to be safe (estimate)")
+        if plan.estimate.memory > MUCH_MEMORY and plan.estimate.smaller:
+            options = ", ".join(f"{rows}: {megabytes(memory)}" for rows, memory in plan.estimate.smaller)
+            parts.append(f"            with train.micro_batch_size {options}; the step and its result stay the same")
         parts.append(
             f"Time        about {minutes(plan.estimate.seconds)} of training (estimate: {plan.estimate.basis})"
         )

@@ -124,6 +124,25 @@ def override(recipe: Recipe, changes: Sequence[str]) -> Recipe:
     return _resolve(values, "command line", dict.fromkeys(changes, "override"), problems)
 
 
+def resolve_task(name: str, overrides: Sequence[str]) -> Task:
+    """The task of this name alone, without a recipe.
+
+    Args:
+        name: A key of `TASKS`.
+        overrides: `key=value`, settings of the task.
+
+    Raises:
+        RecipeError: Names every mistake.
+    """
+    values, problems = apply_overrides({"task": {"name": name}}, [f"task.{override}" for override in overrides])
+    reader = _Reader(list(problems))
+    task = reader.choose("task", values["task"], TASKS)
+    if reader.problems:
+        raise RecipeError(f"task {name}", [_line_of(problem, {}) for problem in reader.problems])
+    assert task is not None, "it is there or has left a problem"
+    return task
+
+
 def dump(recipe: Recipe) -> dict[str, Any]:
     """Every setting as plain values, defaults included; `resolve` makes an equal recipe of them."""
     return recipe.model_dump(mode="json")

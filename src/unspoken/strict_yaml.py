@@ -124,6 +124,14 @@ class _Dumper(yaml.SafeDumper):
         """See `yaml.SafeDumper`; there are no aliases."""
         return True
 
+    def represent_list(self, data: Any) -> yaml.SequenceNode:
+        """See `yaml.SafeDumper`; lists stand on one line."""
+        node: yaml.SequenceNode = self.represent_sequence(f"{_CORE}seq", data, flow_style=True)
+        return node
+
+
+_Dumper.add_representer(list, _Dumper.represent_list)
+
 
 def _compose(text: str, where: str) -> yaml.Node | None:
     if "\0" in text:

@@ -18,15 +18,15 @@ def tokenize(
     Control tokens that occur in a text are read as plain text.
 
     Raises:
-        DataError: A word is not in the vocabulary, ; all such rows are named.
+        DataError: A word is not in the vocabulary; the first 20 such rows are named and the others counted.
     """
-    pieces = [list(_pieces(example, text)) for example in examples]
-    encoded = _encode(list(chain.from_iterable(pieces)), tokenizer)
+    written = [list(pieces(example, text)) for example in examples]
+    encoded = _encode(list(chain.from_iterable(written)), tokenizer)
     start = _start(tokenizer)
     answer_start = len(next(_encode([text.answer_start.strip()], tokenizer))) if text.answer_start.strip() else 0
     end = np.array([tokenizer.eos_token_id], dtype=np.int32)
     tokenized, problems = [], []
-    for example, row in zip(examples, pieces, strict=True):
+    for example, row in zip(examples, written, strict=True):
         tokens = [next(encoded) for _ in row]
         problems += _unknown_words(example, row, tokens, tokenizer)
         num_premises, num_questions = len(example.premises), 1 + len(example.rewordings)
@@ -48,7 +48,8 @@ def tokenize(
     return tokenized
 
 
-def _pieces(example: Example, text: TextFormat) -> Iterator[str]:
+def pieces(example: Example, text: TextFormat) -> Iterator[str]:
+    """The texts of an example that are tokenised each on its own, in the order of `TokenizedExample`."""
     for index, premise in enumerate(example.premises):
         yield text.premise_separator + premise if index else premise
     for question in (example.question, *example.rewordings):

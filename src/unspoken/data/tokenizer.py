@@ -1,10 +1,12 @@
 """Tokenizers: one word of the task a token, or that of a pretrained model; both with the three thought tokens."""
 
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from unspoken.data.tokenize import pieces
 from unspoken.errors import RecipeError
 from unspoken.records import Example, TextFormat, ThoughtTokens
 
@@ -13,6 +15,7 @@ PADDING, END_OF_TEXT, UNKNOWN = "<|pad|>", "<|endoftext|>", "<|unknown|>"
 
 WORD = r"\n|\[\w+\]|\w+|[^\w\s]+"
 """What counts as one word: a line break, a name in brackets, letters and digits, or a run of punctuation."""
+SPLIT = pre_tokenizers.Split(Regex(WORD), behavior="removed", invert=True)
 
 CHAT_TEMPLATE = (
     "{% for message in messages %}{{ message['content'] }}{% endfor %}"
@@ -31,7 +34,7 @@ def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
     specials = [PADDING, END_OF_TEXT, UNKNOWN, START, LATENT, END]
     vocabulary = {word: index for index, word in enumerate([*specials, *dict.fromkeys(words)])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(WORD), behavior="removed", invert=True)
+    tokenizer.pre_tokenizer = SPLIT
     tokenizer.decoder = decoders.WordPiece(prefix="\x00", cleanup=True)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
@@ -45,16 +48,11 @@ def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
 
 
 def words_of(examples: Iterable[Example], text: TextFormat) -> list[str]:
-    """Every word of the examples and of their format, in order of appearance."""
-    import regex
-
-    pattern = regex.compile(WORD)
-    found: dict[str, None] = dict.fromkeys(
-        pattern.findall(" ".join([text.premise_separator, text.question_end, text.step_end, text.answer_start]))
-    )
-    for example in examples:
-        pieces = [*example.premises, example.question, *example.rewordings, *example.steps, example.answer]
-        found.update(dict.fromkeys(pattern.findall(" ".join(pieces))))
+    """Every word of the format and of the examples, in order of appearance, as the tokenizer will split them."""
+    found: dict[str, None] = {}
+    form = (text.premise_separator, text.question_end, text.step_end, text.answer_start)
+    for piece in chain(form, *(pieces(example, text) for example in examples)):
+        found.update((word, None) for word, _ in SPLIT.pre_tokenize_str(piece))
     return list(found)
 
 

@@ -67,8 +67,9 @@ def mean_thoughts(model: LatentForCausalLM, prompts: Sequence[StagedExample]) ->
         )
         # aligned rows: slot k of every row stands in the k-th slot column
         mask_BS1 = output.thought_mask.unsqueeze(-1)
-        sums += (output.thoughts * mask_BS1).sum(dim=0)[:most].float()
-        counts += mask_BS1.sum(dim=0)[:most]
+        slots = mask_BS1.size(1)
+        sums[:slots] += (output.thoughts * mask_BS1).sum(dim=0).float()
+        counts[:slots] += mask_BS1.sum(dim=0)
     return sums / counts.clamp(min=1)
 
 

@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from unspoken.data.collate import collate
-from unspoken.device import gather_rows, rank, world_size
+from unspoken.device import gather_rows, in_group, rank, world_size
 from unspoken.evaluate.controls import controlled
 from unspoken.model import LatentForCausalLM
 from unspoken.records import Example, Prediction, StagedExample
@@ -44,11 +44,12 @@ def predict(
         One prediction an example, in their order, the same on every process.
     """
     was_training = model.training
-    model.eval()
-    context, used = controlled(model, prompts, control)
-    mine = range(rank(), len(used), world_size())
     rows = []
     try:
+        model.eval()
+        context, used = controlled(model, prompts, control)
+        # processes that cannot exchange rows answer all of them, each for itself
+        mine = range(rank(), len(used), world_size()) if in_group() else range(len(used))
         with context:
             for index, tokens in answers(
                 model, [used[i] for i in mine], batch_size, max_new_tokens or task.max_new_tokens

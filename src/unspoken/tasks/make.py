@@ -58,7 +58,7 @@ def make(task: Task, split: Split, out: Path) -> Ledger:
     Raises:
         DataError: The task has no such rows, or the file exists or has the wrong ending.
     """
-    _refuse_existing(out)
+    _check_name(out, task)
     examples, ledger = task.examples(split)
     _write(out, examples, task)
     return ledger
@@ -78,15 +78,15 @@ def convert(source: Path, out: Path, format: str) -> Ledger:
     """
     if format != "prontoqa" and format not in FORMATS:
         raise RecipeError("--format", [f"unknown format {format!r}; known are {', '.join([*FORMATS, 'prontoqa'])}"])
-    _refuse_existing(out)
+    task = FORMATS.get(format, ProntoQA())
+    # what comes out is question, steps and answer, also where the task itself reads lines of text
+    written_by = Custom() if isinstance(task, Multiplication) else task
+    _check_name(out, written_by)
     if format == "prontoqa":
-        task: Task = ProntoQA()
         examples, ledger = _official_prontoqa(source)
     else:
-        task = FORMATS[format].model_copy(update={"train": source})
-        examples, ledger = task.examples("train")
-    # what comes out is read by other tasks too, so a row of multiplication is written as one of text as well
-    _write(out, examples, Custom() if isinstance(task, Multiplication) else task)
+        examples, ledger = task.model_copy(update={"train": source}).examples("train")
+    _write(out, examples, written_by)
     return ledger
 
 
@@ -140,28 +140,27 @@ def row_of(task: Task, example: Example) -> dict[str, Any]:
     return {"question": question, "steps": list(example.steps), "answer": example.answer}
 
 
-def _refuse_existing(out: Path) -> None:
+def _check_name(out: Path, task: Task) -> None:
+    """Refuse a file before the work is done that would fill it."""
     if out.exists():
         raise DataError(f"{out} exists; remove it or choose another --out")
+    if isinstance(task, Multiplication) and out.suffix != ".txt":
+        raise DataError(f"{out}: rows of multiplication are lines of text; give a name that ends in .txt")
+    if not isinstance(task, Multiplication) and out.suffix not in (".json", ".jsonl"):
+        raise DataError(f"{out}: rows are written as JSON; give a name that ends in .json or .jsonl")
 
 
 def _write(out: Path, examples: Sequence[Example], task: Task) -> None:
     if isinstance(task, Multiplication):
-        if out.suffix != ".txt":
-            raise DataError(f"{out}: rows of multiplication are lines of text; give a name that ends in .txt")
         write_text(out, "".join(line_of(example) + "\n" for example in examples))
-        return
-    rows = [row_of(task, example) for example in examples]
-    if out.suffix == ".jsonl":
-        write_json_lines(out, rows)
-    elif out.suffix == ".json":
-        write_json(out, rows)
+    elif out.suffix == ".jsonl":
+        write_json_lines(out, [row_of(task, example) for example in examples])
     else:
-        raise DataError(f"{out}: rows are written as JSON; give a name that ends in .json or .jsonl")
+        write_json(out, [row_of(task, example) for example in examples])
 
 
 def _official_prontoqa(source: Path) -> tuple[Sequence[Example], Ledger]:
-    """Rows of the generator of arXiv:2210.01240: `{"example1": {"test_example": {...}}, ...}`; steps are two sentences."""
+    """Rows of the generator of arXiv:2210.01240, `{"example1": {"test_example": {...}}, ...}`; two sentences a step."""
     value = read_json(source, limit=MAX_JSON_BYTES)
     if not isinstance(value, dict):
         raise DataError(f"{source} is {shown(value)}; the official generator writes an object of examples")

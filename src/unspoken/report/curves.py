@@ -1,0 +1,209 @@
+"""Pictures of training: loss over steps, validation accuracy over epochs, and the stages they went through."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from statistics import fmean
+from typing import TYPE_CHECKING, TypeAlias
+
+from unspoken.report.findings import percent
+from unspoken.report.panel import LETTER, WIDTH, Panel, Picture, colour, fitted, line_style, mark, panel, percent_axis, spread
+from unspoken.report.read import Line, ReportedRun
+from unspoken.report.svg import BAND, FAINT, LINE, draw
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MAX_POINTS = 300
+"""Points of a curve; longer ones are averaged, so that the page stays small."""
+
+LEFT, BOTTOM, STRIP = 0.55, 0.45, 0.17
+
+Course: TypeAlias = tuple[tuple[int, float, float], ...]
+"""(stage, where it begins, where it ends), one after the other."""
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """What one run contributes to a figure.
+
+    Attributes:
+        index: Position of the run in the report: its colour and shape.
+        name: Its label.
+        points: (x, y); empty when the run has none.
+        intervals: (low, high) of each y, or nothing.
+        course: Its stages.
+    """
+
+    index: int
+    name: str
+    points: Sequence[tuple[float, float]]
+    intervals: Sequence[tuple[float, float]]
+    course: Course
+
+
+def loss(runs: Sequence[ReportedRun]) -> Picture | None:
+    """Training loss over steps."""
+    curves = [_loss_curve(index, run) for index, run in enumerate(runs)]
+    values = [y for curve in curves for _, y in curve.points]
+    if not values:
+        return None
+    # losses of runs that have learnt differ by orders of magnitude
+    log = 0 < min(values) < max(values) / 30
+
+    def scale(axes: "Axes") -> None:
+        axes.set_xlabel("optimizer step")
+        axes.grid(axis="y")
+        if log:
+            axes.set_yscale("log")
+        else:
+            axes.set_ylim(bottom=min(0, *values))
+
+    alt = "; ".join(
+        f"{curve.name}: from {curve.points[0][1]:.3g} to {curve.points[-1][1]:.3g} in {curve.points[-1][0]:,.0f} steps"
+        for curve in curves
+        if curve.points
+    )
+    caption = "Mean loss between two logged steps."
+    if any(curve.course[1:] for curve in curves):
+        caption += " It jumps where a stage takes words away and what is left is harder to write."
+    if any(sum(line.loss is not None for line in run.lines) > MAX_POINTS for run in runs):
+        caption += " Neighbours are averaged."
+    caption += " Logarithmic scale." if log else ""
+    return _picture("loss", "Training loss", caption, alt, curves, scale)
+
+
+def validation(runs: Sequence[ReportedRun]) -> Picture | None:
+    """Validation accuracy over epochs."""
+    curves = [_validation_curve(index, run) for index, run in enumerate(runs)]
+    if not any(curve.points for curve in curves):
+        return None
+
+    def scale(axes: "Axes") -> None:
+        axes.set(xlabel="epoch", ylim=(-0.02, 1.02))
+        percent_axis(axes, "y")
+
+    alt = "; ".join(
+        f"{curve.name}: {percent(curve.points[-1][1])} after epoch {curve.points[-1][0]:g}, "
+        f"at best {percent(max(y for _, y in curve.points))}"
+        for curve in curves
+        if curve.points
+    )
+    caption = "Each time at the stage that training had reached. Shaded around a line: 95% interval."
+    return _picture("validation", "Validation accuracy while training", caption, alt, curves, scale)
+
+
+def averaged(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
+    """At most so many points: each the mean of its neighbours, at the place of the last of them."""
+    size = max(-(-len(points) // most), 1)
+    groups = [points[start : start + size] for start in range(0, len(points), size)]
+    return [(group[-1][0], fmean(y for _, y in group)) for group in groups]
+
+
+def course(lines: Sequence[Line], x_of: Callable[[Line], float]) -> Course:
+    """The stages of a run. A stage ends with its last line, and there the next one begins."""
+    spans: list[tuple[int, float, float]] = []
+    for line, following in zip_longest(lines, lines[1:]):
+        if following is None or following.stage != line.stage:
+            spans.append((line.stage, spans[-1][2] if spans else 0.0, x_of(line)))
+    return tuple(spans)
+
+
+def _loss_curve(index: int, run: ReportedRun) -> Curve:
+    points = [(float(line.step), line.loss) for line in run.lines if line.loss is not None]
+    return Curve(index, run.label, averaged(points, MAX_POINTS), (), course(run.lines, lambda line: line.step))
+
+
+def _validation_curve(index: int, run: ReportedRun) -> Curve:
+    points, intervals = [], []
+    for line in run.lines:
+        if line.eval_accuracy is not None:
+            points.append((line.epoch, line.eval_accuracy))
+            low, high = line.eval_accuracy_low, line.eval_accuracy_high
+            intervals.append((line.eval_accuracy if low is None else low, line.eval_accuracy if high is None else high))
+    return Curve(index, run.label, points, intervals, course(run.lines, lambda line: line.epoch))
+
+
+def _courses(curves: Sequence[Curve]) -> dict[Course, str]:
+    """The different courses through more than one stage, each with the names of the runs that took it."""
+    names: dict[Course, list[str]] = {}
+    for curve in curves:
+        if len(curve.course) > 1:
+            names.setdefault(curve.course, []).append(curve.name)
+    return {taken: ", ".join(who) for taken, who in names.items()}
+
+
+def _picture(
+    name: str, title: str, caption: str, alt: str, curves: Sequence[Curve], scale: Callable[["Axes"], None]
+) -> Picture:
+    shown = [curve for curve in curves if curve.points]
+    courses = _courses(shown)
+    strips = [(taken, "stage" if len(courses) == 1 else who) for taken, who in courses.items()]
+    plot = max(1.8, 0.17 * len(shown))
+    right = 0.35 + LETTER * max(len(fitted(text, 20)) for text in [*(c.name for c in shown), *(who for _, who in strips)])
+    width = WIDTH - LEFT - right
+    height = BOTTOM + plot + 0.1 + STRIP * len(strips)
+    end = max(curve.points[-1][0] for curve in shown)
+
+    def paint(figure: "Figure") -> None:
+        view = panel(figure, LEFT, BOTTOM, width, plot)
+        view.axes.set_xlim(0, end)
+        for curve in shown:
+            _line(view.axes, curve)
+        scale(view.axes)
+        _name_ends(view, shown)
+        if len(strips) == 1:
+            _shade(view.axes, strips[0][0], ("none", BAND))
+        for row, (taken, who) in enumerate(strips):
+            strip = panel(figure, LEFT, BOTTOM + plot + 0.05 + STRIP * row, width, STRIP - 0.03)
+            strip.axes.set(xlim=(0, end), ylim=(0, 1), xticks=[], yticks=[])
+            _shade(strip.axes, taken, (BAND, LINE))
+            _number(strip, taken, end)
+            strip.write(width + 0.1, STRIP / 2 - 0.02, fitted(who, 20), fontsize=8, color=FAINT)
+
+    if strips:
+        caption += " Strip on top: stage of the curriculum."
+    return Picture(name, draw(name, f"{title}. {alt}.", WIDTH, height, paint), title, caption)
+
+
+def _line(axes: "Axes", curve: Curve) -> None:
+    xs, ys = zip(*curve.points, strict=True)
+    # a mark now and then, at other places for each run
+    every = max(len(xs) // 8, 1)
+    axes.plot(
+        xs, ys, line_style(curve.index), linewidth=1.4, markersize=4.5, zorder=4, clip_on=False,
+        markevery=(curve.index * every // 3 % every, every), **mark(curve.index),
+    )  # fmt: skip
+    if curve.intervals:
+        lows, highs = zip(*curve.intervals, strict=True)
+        axes.fill_between(xs, lows, highs, color=colour(curve.index), alpha=0.16, linewidth=0, zorder=2)
+
+
+def _name_ends(view: Panel, curves: Sequence[Curve]) -> None:
+    """Each name to the right of the end of its curve, moved apart where ends meet."""
+    ends = [view.place(*curve.points[-1]) for curve in curves]
+    places = spread([y for _, y in ends], 0.165, 0.0, view.height)
+    for curve, (x, y), place in zip(curves, ends, places, strict=True):
+        xs = [x, max(x, view.width + 0.02), view.width + 0.14]
+        view.axes.plot(
+            [value / view.width for value in xs], [value / view.height for value in (y, y, place)],
+            color=colour(curve.index), linewidth=0.7, clip_on=False, zorder=3, transform=view.axes.transAxes,
+        )  # fmt: skip
+        view.axes.plot(
+            (view.width + 0.17) / view.width, place / view.height, markersize=5.5, clip_on=False, zorder=5,
+            transform=view.axes.transAxes, **mark(curve.index),
+        )  # fmt: skip
+        view.write(view.width + 0.25, place, fitted(curve.name, 20))
+
+
+def _shade(axes: "Axes", taken: Course, colours: tuple[str, str]) -> None:
+    for number, (_, begin, end) in enumerate(taken):
+        axes.axvspan(begin, end, facecolor=colours[number % 2], edgecolor="none", zorder=0)
+
+
+def _number(strip: Panel, taken: Course, end: float) -> None:
+    """The stage in each band that is wide enough for it."""
+    for stage, begin, finish in taken:
+        if (finish - begin) / end * strip.width > 0.065 * len(str(stage)) + 0.03:
+            strip.write((begin + finish) / 2 / end * strip.width, strip.height / 2, str(stage), ha="center", fontsize=8)

@@ -1,0 +1,213 @@
+"""Figures -> sentences, never stronger than the intervals allow. Pure functions.
+
+Two accuracies differ only where their 95% intervals do not touch. This asks for more than a paired test over the same
+rows would, so what is said here holds there too; what is not said here may still be found by `unspoken audit`.
+"""
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Literal, TypeAlias
+
+from unspoken.records import Evaluation
+from unspoken.report.read import ReportedRun, Results
+from unspoken.run_directory import RECIPE
+
+Effect: TypeAlias = Literal["needed", "helps", "not shown", "hurts"]
+
+CONTROLS = {
+    "zero": "with its thoughts zeroed",
+    "removed": "with its thoughts taken out",
+    "mean": "with the mean thought in place of each",
+    "noise": "with noise in place of its thoughts",
+    "another_row": "with the thoughts of another question",
+}
+"""What a control does, in the order in which the first one stands for all."""
+
+TAKE_AWAY = ("zero", "removed")
+"""The controls that leave no thought; the others put another one in its place."""
+
+QUESTIONS = {"test": "held-out question", "validation": "validation question", "train": "training question"}
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a report says at its top.
+
+    Attributes:
+        headline: The sentence to remember.
+        details: What else was found, a sentence or two for each run.
+        notes: How to read it, and its limits.
+    """
+
+    headline: str
+    details: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def percent(share: float) -> str:
+    """A share as a percentage; only all of it is 100.0%, and only none of it 0.0%."""
+    return f"{_number(share)}%"
+
+
+def with_interval(figures: Evaluation) -> str:
+    """Accuracy and its 95% interval: `98.9% [98.0, 99.4]`."""
+    low, high = figures.interval
+    return f"{percent(figures.accuracy)} [{_number(low)}, {_number(high)}]"
+
+
+def effect(trained: Evaluation, without: Evaluation) -> Effect:
+    """What taking something away does to the accuracy.
+
+    Returns:
+        "needed" when it takes at least half of the accuracy, by the near ends of both intervals; "helps" when the
+        intervals do not touch; "hurts" when they do not touch the other way round; else "not shown".
+    """
+    if without.interval[1] < trained.interval[0]:
+        return "needed" if without.interval[1] <= trained.interval[0] / 2 else "helps"
+    return "hurts" if without.interval[0] > trained.interval[1] else "not shown"
+
+
+def main_control(controls: Mapping[str, Evaluation]) -> str | None:
+    """The control that stands for all in a sentence; None when none was measured."""
+    return next((name for name in [*CONTROLS, *sorted(controls)] if name in controls), None)
+
+
+def finding(name: str, results: Results) -> str:
+    """What one run shows, as a clause without its questions: `coconut answers ...`."""
+    trained, control = results.figures, main_control(results.controls)
+    text = f"{name} answers {with_interval(trained)} correctly"
+    if not trained.thoughts_per_answer:
+        return f"{text}; it has no thoughts to take away."
+    if control is None:
+        return f"{text}; it was not measured without its thoughts."
+    return f"{text}; {_how(control)} {_consequence(trained, results.controls[control], control)}."
+
+
+def control_findings(results: Results) -> list[str]:
+    """What the further controls of a run show, each a sentence that follows `finding`."""
+    first = main_control(results.controls)
+    known = dict.fromkeys([*CONTROLS, *sorted(results.controls)])
+    return [
+        f"{_how(control).capitalize()} it answers {_consequence(results.figures, results.controls[control], control)}."
+        for control in known
+        if control in results.controls and control != first
+    ]
+
+
+def comparison(figures: Mapping[str, Evaluation]) -> str:
+    """Which of several runs on the same questions is ahead, as far as the intervals tell."""
+    highest = max(value.accuracy for value in figures.values())
+    best = [name for name, value in figures.items() if value.accuracy == highest]
+    top = figures[best[0]]
+    level = [name for name, value in figures.items() if name not in best and value.interval[1] >= top.interval[0]]
+    below = [name for name in figures if name not in best and name not in level]
+    if not level and not below:
+        return f"{_list(best)} have the same accuracy, {with_interval(top)}."
+    have, its = ("has", "its") if len(best) == 1 else ("have", "their")
+    text = f"{_list(best)} {have} the highest accuracy, {with_interval(top)}"
+    if level:
+        intervals = "interval of" if len(level) == 1 else "intervals of"
+        overlap = "overlaps" if len(level) == 1 else "overlap"
+        text += f"; the {intervals} {_list(level)} {overlap} with {its} own, so these rows do not show which is better"
+    if below:
+        text += f"; {_list(below)} {'lies' if len(below) == 1 else 'lie'} below"
+    return f"{text}."
+
+
+def find(runs: Sequence[ReportedRun]) -> Findings:
+    """What the runs of a report show."""
+    measured = [(_name(run), run.results) for run in runs if run.results]
+    details = [_unmeasured(run) for run in runs if not run.results]
+    same = len({(results.data_sha256, results.figures.n) for _, results in measured}) == 1
+    if not measured:
+        headline, *details = details
+    elif len(measured) == 1:
+        name, results = measured[0]
+        headline = f"{_on(results)} {finding(name, results)}"
+        details = control_findings(results) + details
+    else:
+        headline = "These runs answered different questions, so their accuracies do not compare."
+        if same:
+            headline = f"{_on(measured[0][1])} {comparison({name: results.figures for name, results in measured})}"
+        for_each = [
+            " ".join([finding(name, results) if same else f"{_on(results)} {finding(name, results)}", *control_findings(results)])
+            for name, results in measured
+        ]
+        details = for_each + details
+    return Findings(headline, tuple(details), _notes(runs, [results for _, results in measured]))
+
+
+def _consequence(trained: Evaluation, without: Evaluation, control: str) -> str:
+    found = effect(trained, without)
+    points = math.floor((trained.interval[0] - without.interval[1]) * 1000) / 10
+    by = f" by at least {points} points" if points > 0 else ""
+    if control in TAKE_AWAY:
+        meaning = {
+            "needed": "the thoughts are needed",
+            "helps": f"the thoughts help{by}",
+            "not shown": "the intervals overlap, so these rows do not show that it uses its thoughts",
+            "hurts": "it answers better without them",
+        }
+    else:
+        meaning = {
+            "needed": "what its own thoughts hold is needed",
+            "helps": f"what its own thoughts hold helps{by}",
+            "not shown": "the intervals overlap, so these rows do not show that it matters what its thoughts hold",
+            "hurts": "it answers better with these than with its own",
+        }
+    return f"{with_interval(without)}: {meaning[found]}"
+
+
+def _how(control: str) -> str:
+    return CONTROLS.get(control, f"under the control {control}")
+
+
+def _name(run: ReportedRun) -> str:
+    return run.label if run.method in run.label else f"{run.label} ({run.method})"
+
+
+def _on(results: Results) -> str:
+    n, noun = results.figures.n, QUESTIONS.get(results.data, "question")
+    source = "" if results.data in QUESTIONS else f" of {PurePath(results.data).name}"
+    return f"On {n:,} {noun}{'' if n == 1 else 's'}{source}"
+
+
+def _unmeasured(run: ReportedRun) -> str:
+    if run.summary is None:
+        done = f"{max(line.step for line in run.lines):,} steps were logged" if run.lines else "nothing was logged yet"
+        return (
+            f"{_name(run)} is not trained to its end ({done}); `unspoken train {shlex.quote(str(run.path / RECIPE))} "
+            f"--out {shlex.quote(str(run.path))} --resume` continues it."
+        )
+    return (
+        f"{_name(run)} is trained, to stage {run.summary.stage} in {run.summary.last_step:,} steps, but not evaluated; "
+        f"`unspoken eval {shlex.quote(str(run.path))}` gives the rest."
+    )
+
+
+def _notes(runs: Sequence[ReportedRun], measured: Sequence[Results]) -> tuple[str, ...]:
+    notes = []
+    if measured:
+        notes.append("Brackets hold 95% Wilson intervals; a difference is named only where two of them do not touch.")
+    if any(results.data == "validation" for results in measured):
+        notes.append(
+            "Validation questions may have chosen the checkpoint or the settings, which flatters; "
+            "`unspoken eval RUN --split test` measures on questions that chose nothing."
+        )
+    if any(effect(results.figures, figures) == "not shown" for results in measured for figures in results.controls.values()):
+        notes.append("`unspoken audit RUN` compares row by row and sees smaller differences than intervals can.")
+    return tuple(notes)
+
+
+def _list(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _number(share: float) -> str:
+    if share in (0, 1):
+        return f"{100 * share:.1f}"
+    decimals = next((n for n in range(1, 9) if f"{100 * share:.{n}f}" not in (f"{100:.{n}f}", f"{0:.{n}f}")), 9)
+    return f"{100 * share:.{decimals}f}"

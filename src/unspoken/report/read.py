@@ -1,0 +1,243 @@
+"""A run directory -> what a report says about it. The only file of the report that reads the disk."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, Field, PositiveInt, TypeAdapter, ValidationError
+
+from unspoken import files
+from unspoken.errors import CheckpointError, DataError
+from unspoken.records import Evaluation, Prediction, Verdict
+from unspoken.run_directory import METRICS, PREDICTIONS, RECIPE, RESOLVED, RESULTS, RUN
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Read = TypeVar("Read")
+
+
+class Line(BaseModel, frozen=True):
+    """One line of `metrics.jsonl`: of training when it has a loss, of a validation when it has an accuracy."""
+
+    step: Count
+    epoch: Finite
+    stage: int
+    loss: Finite | None = None
+    eval_accuracy: Share | None = None
+    eval_accuracy_low: Share | None = None
+    eval_accuracy_high: Share | None = None
+
+
+class Results(BaseModel, frozen=True):
+    """What `results.json` says besides its figures, and the figures of every condition.
+
+    Attributes:
+        figures: The model as trained.
+        controls: What is left when its thoughts are taken away, by the name of the control.
+    """
+
+    figures: Evaluation
+    controls: dict[str, Evaluation]
+    data: str
+    data_sha256: str
+    num_parameters: PositiveInt
+    environment: dict[str, Any]
+
+
+class Summary(BaseModel, frozen=True):
+    """What `run.json` says: the model that training left behind."""
+
+    stage: int
+    last_step: Count
+    num_parameters: PositiveInt
+
+
+class Named(BaseModel, frozen=True):
+    """A section of a recipe that has a name."""
+
+    name: str
+
+
+class Training(BaseModel, frozen=True):
+    """The training settings that a report names."""
+
+    seed: int
+
+
+class Evaluating(BaseModel, frozen=True):
+    """The evaluation settings that a report names."""
+
+    controls: tuple[str, ...]
+
+
+class Settings(BaseModel, frozen=True):
+    """The settings that a report names."""
+
+    task: Named
+    method: Named
+    thoughts: Named
+    train: Training
+    evaluate: Evaluating
+
+
+class RowCount(BaseModel, frozen=True):
+    """How many rows of a split were there, and how many were used."""
+
+    rows_in: Count
+    rows_kept: Count
+
+
+class Resolved(BaseModel, frozen=True):
+    """What `resolved.json` says: what the run is made of."""
+
+    recipe: Settings
+    data: dict[str, str]
+    tokenizer: str
+    rows: dict[str, RowCount]
+    environment: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ReportedRun:
+    """A run, read for a report.
+
+    Attributes:
+        path: Its directory, as it was given.
+        label: The shortest name that tells it from the other runs of the report.
+        recipe: The text of its recipe.
+        resolved: What it is made of.
+        lines: Its log, in order of steps; of a repeated validation, the last.
+        summary: The trained model; None while training is not finished.
+        results: Its evaluation; None before it.
+        answers: Of each verdict the first prediction: right, wrong, no answer.
+    """
+
+    path: Path
+    label: str
+    recipe: str
+    resolved: Resolved
+    lines: Sequence[Line]
+    summary: Summary | None
+    results: Results | None
+    answers: Sequence[Prediction]
+
+    @property
+    def method(self) -> str:
+        """The name of its method."""
+        return self.resolved.recipe.method.name
+
+
+def read_runs(paths: Sequence[Path]) -> list[ReportedRun]:
+    """Read the runs of a report, each once.
+
+    Raises:
+        CheckpointError: There is none, one is no run, or a file of one is missing or damaged.
+    """
+    unique = list({path.resolve(): path for path in paths}.values())
+    if not unique:
+        raise CheckpointError("a report needs at least one run; give the directory of a run")
+    return [_read_run(path, label) for path, label in zip(unique, labels(unique), strict=True)]
+
+
+def labels(paths: Sequence[Path]) -> list[str]:
+    """The last part of each path, and as many parts before it as tell them all apart."""
+    parts = [path.resolve().parts for path in paths]
+    for length in range(1, max(map(len, parts)) + 1):
+        names = ["/".join(part[-length:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in paths]
+
+
+def _read_run(path: Path, label: str) -> ReportedRun:
+    if not path.is_dir():
+        raise CheckpointError(f"{path} is not a directory; give the directory of a run")
+    if not (path / RESOLVED).is_file():
+        raise CheckpointError(f"{path} has no {RESOLVED}, so it is no run; give a directory that `unspoken train` wrote")
+    restore = "copy it again from where the run was trained, or leave this run out"
+    evaluate = "run `unspoken eval` on it again"
+    resolved = _read(path / RESOLVED, TypeAdapter(Resolved).validate_python, restore)
+    summary = results = None
+    if (path / RUN).is_file():
+        summary = _read(path / RUN, TypeAdapter(Summary).validate_python, "finish the run with `unspoken train --resume`")
+    if (path / RESULTS).is_file():
+        results = _read(path / RESULTS, _results, evaluate)
+    return ReportedRun(
+        path=path,
+        label=label,
+        recipe=_text(path / RECIPE, restore),
+        resolved=resolved,
+        # a run that was stopped before its first line has no log yet
+        lines=_lines(path / METRICS, restore) if summary or (path / METRICS).is_file() else (),
+        summary=summary,
+        results=results,
+        answers=_answers(path / PREDICTIONS, evaluate) if results else (),
+    )
+
+
+def _text(file: Path, advice: str) -> str:
+    try:
+        return files.read_text(file, limit=2**20)
+    except DataError as error:
+        raise CheckpointError(f"{error} ({advice})") from error
+
+
+def _read(file: Path, parse: Callable[[Any], Read], advice: str) -> Read:
+    try:
+        return parse(files.read_json(file))
+    except (DataError, ValidationError, ValueError) as error:
+        raise CheckpointError(f"{file} is damaged: {_reason(error)}; {advice}") from error
+
+
+def _read_lines(file: Path, parse: Callable[[Any], Read], advice: str, *, torn: bool = False) -> list[Read]:
+    if not file.is_file():
+        raise CheckpointError(f"{file} is missing; {advice}")
+    try:
+        rows = files.read_json_lines(file, torn=torn)
+    except DataError as error:
+        raise CheckpointError(f"{file} is damaged: {error}; {advice}") from error
+    parsed = []
+    for number, row in enumerate(rows, 1):
+        try:
+            parsed.append(parse(row))
+        except (ValidationError, ValueError) as error:
+            raise CheckpointError(f"{file} is damaged in line {number}: {_reason(error)}; {advice}") from error
+    return parsed
+
+
+def _reason(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False)[0]
+    place = ".".join(map(str, first["loc"])) or "the whole"
+    return f"{place}: {first['msg'].lower()}"
+
+
+def _results(values: Any) -> Results:
+    if not isinstance(values, Mapping):
+        raise ValueError("it holds no object")
+    results = TypeAdapter(Results).validate_python({**values, "figures": values})
+    for name, figures in [("as trained", results.figures), *results.controls.items()]:
+        low, high = figures.interval
+        if not 0 <= low <= figures.accuracy <= high <= 1 or figures.n < 1:
+            raise ValueError(f"accuracy {figures.accuracy} of condition {name!r} does not lie in [{low}, {high}]")
+        means = (figures.tokens_per_answer, figures.thoughts_per_answer, figures.passes_per_answer)
+        if not all(math.isfinite(mean) and mean >= 0 for mean in means):
+            raise ValueError(f"a mean of condition {name!r} is negative or not finite")
+    return results
+
+
+def _lines(file: Path, advice: str) -> tuple[Line, ...]:
+    lines = _read_lines(file, TypeAdapter(Line).validate_python, advice, torn=True)
+    once = {(line.step, line.loss is None, line.eval_accuracy is None): line for line in lines}
+    return tuple(sorted(once.values(), key=lambda line: line.step))
+
+
+def _answers(file: Path, advice: str) -> tuple[Prediction, ...]:
+    predictions = _read_lines(file, TypeAdapter(Prediction).validate_python, advice)
+    order: tuple[Verdict, ...] = ("right", "wrong", "no answer")
+    firsts = {verdict: next((row for row in predictions if row.verdict == verdict), None) for verdict in order}
+    return tuple(row for row in firsts.values() if row)

@@ -1,0 +1,38 @@
+"""What reaches the terminal: results on stdout, everything else on stderr, nothing that a terminal would obey."""
+
+import os
+import sys
+from contextlib import suppress
+from typing import TextIO
+
+
+def say(text: str) -> None:
+    """A result, on stdout."""
+    sys.stdout.write(printable(text, sys.stdout) + "\n")
+    sys.stdout.flush()
+
+
+def complain(text: str) -> None:
+    """A remark, on stderr."""
+    sys.stderr.write(printable(f"unspoken: {text}", sys.stderr) + "\n")
+    sys.stderr.flush()
+
+
+def printable(text: str, stream: TextIO) -> str:
+    """The text with what a terminal would obey, or could not show, escaped."""
+    plain = "".join(
+        character if character.isprintable() or character in "\n\t" else repr(character)[1:-1] for character in text
+    )
+    encoding = stream.encoding or "utf-8"
+    return plain.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def close_stdout() -> None:
+    """Let the interpreter flush into nothing, so that it does not complain a second time."""
+    with suppress(OSError, ValueError):  # where stdout is no file, nothing is flushed at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that speaks: the only one, or the first of a `torchrun`."""
+    return os.environ.get("RANK", "0") == "0"
