@@ -5,6 +5,7 @@ import os
 import platform
 import random
 import sys
+from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -30,6 +31,14 @@ def seed_everything(seed: int) -> None:
 def in_group() -> bool:
     """Whether this process can exchange data with the others: `torchrun` alone announces them but connects none."""
     return dist.is_available() and dist.is_initialized()
+
+
+def join_processes() -> None:
+    """Under torchrun, become one of its processes; alone, nothing."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(minutes=10))
+        if torch.cuda.is_available():
+            torch.cuda.set_device(best_device())
 
 
 def rank() -> int:

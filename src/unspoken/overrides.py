@@ -29,7 +29,7 @@ def _apply(values: dict[str, Any], override: str) -> Problem | None:
     key, equals, text = override.partition("=")
     names = key.strip().split(".")
     if not equals or not all(names):
-        return Problem(override, "an override has the form section.key=value, e.g. train.epochs=3")
+        return Problem(override, "it must have the form section.key=value, e.g. train.epochs=3")
     try:
         value = parse_value(text, override)
     except RecipeError as error:

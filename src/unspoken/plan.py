@@ -84,10 +84,10 @@ def plan(recipe: Recipe, processes: int | None = None) -> Plan:
         RecipeError: The batch cannot be cut into equal parts.
     """
     batching = split_batch(recipe.train, processes or int(os.environ.get("WORLD_SIZE", "1")))
-    sample, rows = _sample_and_rows(recipe)
+    sample, rows, words = _data(recipe)
     steps = None if rows is None else -(-rows // recipe.train.batch_size)
     stages = tuple(stage_table(recipe, sample, steps))
-    shape = _shape(recipe, sample)
+    shape = _shape(recipe, words)
     return Plan(
         recipe=recipe,
         batching=batching,
@@ -119,29 +119,27 @@ def split_batch(train: TrainSettings, processes: int) -> Batching:
     return Batching(processes, micro, train.batch_size // (micro * processes))
 
 
-def _sample_and_rows(recipe: Recipe) -> tuple[Sequence[Example], int | None]:
-    """Some rows to measure, and the number of training rows; none where the data is not given yet."""
-    settings = recipe.task.describe()
+def _data(recipe: Recipe) -> tuple[Sequence[Example], int | None, int | None]:
+    """Some rows to measure, the number of training rows, and of different words; None where they are not known yet."""
+    task = recipe.task
+    settings, fixed = task.describe(), task.words()
+    words = None if fixed is None else len(set(fixed))
     if settings.get("train") is None and "train_rows" in settings:
-        return recipe.task.examples("validation")[0][:SAMPLE_ROWS], settings["train_rows"]
+        # rows of another split measure as well, and need not be drawn by the thousand
+        return task.examples("validation")[0][:SAMPLE_ROWS], settings["train_rows"], words
     if settings.get("train") is None:
-        return (), None
-    examples, _ = recipe.task.examples("train")
-    return examples[:SAMPLE_ROWS], len(examples)
+        return (), None, words
+    examples, _ = task.examples("train")
+    return examples[:SAMPLE_ROWS], len(examples), words or len(vocabulary_of(examples, task.text))
 
 
-def _shape(recipe: Recipe, sample: Sequence[Example]) -> Shape | None:
+def _shape(recipe: Recipe, words: int | None) -> Shape | None:
     model = recipe.model
     if model.path is not None:
         return checkpoint_shape(model.path)
-    words = recipe.task.words()
-    if model.tokenizer is not None or (words is None and not sample):
+    if model.tokenizer is not None or words is None:
         return None
-    if words is None:
-        # collected from all training rows: those of the sample alone would be too few
-        examples, _ = recipe.task.examples("train")
-        words = tuple(vocabulary_of(examples, recipe.task.text))
-    return new_shape(model, num_special_words() + len(set(words)))
+    return new_shape(model, num_special_words() + words)
 
 
 def _source_parameters(recipe: Recipe, width: int) -> int:
@@ -213,7 +211,8 @@ def _warnings(
         found.append(f"mix: {settings['mix']:.0%} of the rows are laid out at another stage than the table says")
     if model.path is not None:
         changed = sparse(recipe).get("model", {})
-        ignored = [key for key in ("arch", "layers", "heads", "width", "dropout", "max_positions") if key in changed]
+        shape_keys = ("arch", "layers", "heads", "width", "dropout", "max_positions", "init_std")
+        ignored = [key for key in shape_keys if key in changed]
         found += [f"model.{key} has no effect, as the shape comes from model.path" for key in ignored]
     if shape is not None and sample:
         longest = max(max(len(row.input_ids) for row in layouts(recipe, sample, stage.stage)) for stage in stages)

@@ -119,6 +119,8 @@ def _message(detail: ErrorDetails) -> str:
     if detail["type"] == "json_invalid":
         return "it holds half a surrogate pair, which is no text; remove it"
     wanted = _WANTED.get(detail["type"], detail["msg"].removeprefix("Input should be "))
+    if detail["type"] == "too_short":
+        wanted = f"a list of {detail['ctx']['min_length']} or more"
     message = f"it must be {wanted}" if wanted != detail["msg"] else wanted
     hint = ""
     if detail["type"] == "literal_error" and isinstance(detail["input"], str):

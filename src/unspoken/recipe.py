@@ -93,7 +93,7 @@ def open_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Source:
         origins = {new: f"{old}, {origins[old]}" for new, old in legacy.origins.items()}
         values = dict(legacy.recipe)
     values, problems = apply_overrides(values, overrides)
-    origins |= {override.partition("=")[0].strip(): "override" for override in overrides}
+    origins |= _override_origins(overrides)
     return Source(file, _resolve(values, str(file), origins, problems), legacy)
 
 
@@ -121,7 +121,7 @@ def override(recipe: Recipe, changes: Sequence[str]) -> Recipe:
         RecipeError: Names every mistake.
     """
     values, problems = apply_overrides(dump(recipe), changes)
-    return _resolve(values, "command line", dict.fromkeys(changes, "override"), problems)
+    return _resolve(values, "command line", _override_origins(changes), problems)
 
 
 def resolve_task(name: str, overrides: Sequence[str]) -> Task:
@@ -196,6 +196,12 @@ def _resolve(values: Mapping[str, Any], where: str, origins: Mapping[str, str], 
     )
 
 
+def _override_origins(overrides: Sequence[str]) -> dict[str, str]:
+    """Marks the keys of overrides, and those that are none as a whole."""
+    keys = [override.partition("=")[0].strip() for override in overrides]
+    return dict.fromkeys([*keys, *overrides], "override")
+
+
 def _line_of(problem: Problem, origins: Mapping[str, str]) -> str:
     """`train.epochs (line 7): what is wrong`; a key that stands nowhere itself has the line of its section."""
     key = problem.key
@@ -250,8 +256,10 @@ class _Reader:
             hint = f"did you mean {close[0]}? Known are" if close else "known are"
             self.problems.append(Problem(f"{section}.name", f"{found}; {hint} {known}"))
             return None
-        own = classes[name].model_fields
-        owners = {key: other for other in classes for key in classes[other].model_fields if key not in own}
+        owners: dict[str, str] = {}
+        for other in classes:
+            for key in classes[other].model_fields.keys() - classes[name].model_fields.keys():
+                owners[key] = f"{owners[key]}, {other}" if key in owners else other
         return self.read(classes[name], section, settings, owners)
 
     def read(

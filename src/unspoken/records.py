@@ -112,12 +112,14 @@ class TokenizedExample:
     Attributes:
         id: As in `Example`.
         start: What begins every sequence: the beginning-of-sequence token where the tokenizer has one, else empty.
-        premises: Token ids of each premise, separators included.
+        premises: Token ids of each premise with the separator before it.
         questions: The question, then its rewordings, each with its ending.
         steps: Each step with its ending.
         answer: The answer with its start and the end-of-sequence token.
         answer_start: How many of the first tokens of `answer` are its start (`###`), not the answer itself.
         frontiers: As in `Example`, each word one token id.
+        openings: Token ids of each premise without a separator, as it reads when it comes first. A subword tokenizer
+            joins the separator to the word after it, so these are not the ends of `premises`. Empty: as `premises`.
     """
 
     id: str
@@ -128,6 +130,7 @@ class TokenizedExample:
     answer: Tokens
     answer_start: int = 0
     frontiers: tuple[tuple[int, ...], ...] = ()
+    openings: tuple[Tokens, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

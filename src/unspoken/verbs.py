@@ -1,12 +1,13 @@
 """The verbs of the command line. Each calls one function of the package, which it imports when it runs."""
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unspoken.terminal import complain, is_first_process, say
+from unspoken.terminal import complain, is_first_process, progress_bar, say
 
 if TYPE_CHECKING:
     from unspoken.legacy import Translation
@@ -55,6 +56,11 @@ def _tell(legacy: "Translation | None") -> None:
             complain(f"  {line}")
 
 
+def _hide_loading_bars() -> None:
+    """Leave out the library's bars for files of this machine; those of a download are worth seeing."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
 def _plan(arguments: argparse.Namespace) -> int:
     from unspoken.plan import plan, render
     from unspoken.recipe import open_recipe
@@ -83,6 +89,8 @@ def _train(arguments: argparse.Namespace) -> int:
     out = arguments.out or (legacy.run if legacy is not None else Path("runs") / names)
     if is_first_process():  # the others may come when the first has begun to write
         _check_run_directory(out, resume=arguments.resume)
+    if recipe.model.path is None or Path(recipe.model.path).is_dir():
+        _hide_loading_bars()
     from unspoken.train.supervised import train
 
     run = train(recipe, out, resume=arguments.resume)
@@ -139,9 +147,11 @@ def _eval(arguments: argparse.Namespace) -> int:
 
 
 def _evaluate_and_print(run: Path, *, data: Path | None, split: Any, overrides: Sequence[str]) -> int:
+    _hide_loading_bars()
     from unspoken.evaluate.run import evaluate_run, table
 
-    results = evaluate_run(run, data=data, split=split, overrides=overrides)
+    with progress_bar("rows") as progress:
+        results = evaluate_run(run, data=data, split=split, overrides=overrides, progress=progress)
     if is_first_process():
         say(table(results))
     return DONE
@@ -159,6 +169,7 @@ def _configure_run(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    _hide_loading_bars()
     from unspoken.run import render, run
 
     answer = run(

@@ -64,21 +64,22 @@ class Batches(Sampler[list[int]]):
 
     def __init__(self, dataset: StagedDataset, lengths: Sequence[int], batch_size: int, parts: int, seed: int) -> None:
         self.dataset, self.lengths = dataset, np.asarray(lengths)
-        self.batch_size, self.parts, self.seed = batch_size, parts, seed
+        # not called batch_size: accelerate would drop every micro-batch that is not that long
+        self.rows_per_step, self.parts, self.seed = batch_size, parts, seed
 
     def __len__(self) -> int:
-        return -(-len(self.lengths) // self.batch_size) * self.parts
+        return -(-len(self.lengths) // self.rows_per_step) * self.parts
 
     def __iter__(self) -> Iterator[list[int]]:
         rng = np.random.default_rng((self.seed, self.dataset.epoch))
         order = rng.permutation(len(self.lengths))
         # the rows that do not fill a batch are drawn before sorting: they are not always the longest
-        remainder = len(order) % self.batch_size
+        remainder = len(order) % self.rows_per_step
         batches = [order[:remainder]] if remainder else []
-        for start in range(remainder, len(order), POOL * self.batch_size):
-            pool = order[start : start + POOL * self.batch_size]
+        for start in range(remainder, len(order), POOL * self.rows_per_step):
+            pool = order[start : start + POOL * self.rows_per_step]
             pool = pool[np.argsort(self.lengths[pool], kind="stable")]
-            batches += np.split(pool, len(pool) // self.batch_size)
+            batches += np.split(pool, len(pool) // self.rows_per_step)
         for index in rng.permutation(len(batches)):
             for part in np.array_split(rng.permutation(batches[index]), self.parts):
                 yield part.tolist() if len(part) else [-1 - int(batches[index][0])]

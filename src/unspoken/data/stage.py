@@ -12,11 +12,13 @@ NOTHING: Tokens = np.array([], dtype=np.int32)
 
 def question_tokens(example: TokenizedExample, rng: Random | None = None) -> Tokens:
     """The question with its premises; with `rng`, premises in a random order and one of the wordings."""
-    premises, question = list(example.premises), example.questions[0]
+    order, question = list(range(len(example.premises))), example.questions[0]
     if rng is not None:
-        rng.shuffle(premises)
+        rng.shuffle(order)
         question = rng.choice(example.questions)
-    return np.concatenate([example.start, *premises, question])
+    openings = example.openings or example.premises
+    opening = [openings[index] for index in order[:1]]
+    return np.concatenate([example.start, *opening, *(example.premises[index] for index in order[1:]), question])
 
 
 def stage(

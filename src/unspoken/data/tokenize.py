@@ -1,6 +1,6 @@
 """Example -> TokenizedExample: every piece of text becomes token ids, once."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 
 import numpy as np
@@ -21,27 +21,35 @@ def tokenize(
         DataError: A word is not in the vocabulary; the first 20 such rows are named and the others counted.
     """
     written = [list(pieces(example, text)) for example in examples]
-    encoded = _encode(list(chain.from_iterable(written)), tokenizer)
+    encoded = _encode(chain.from_iterable(written), tokenizer)
+    unknown = _with_unknown_words(encoded, tokenizer)
     start = _start(tokenizer)
-    answer_start = len(next(_encode([text.answer_start.strip()], tokenizer))) if text.answer_start.strip() else 0
+    answer_start = sum(map(len, _encode([text.answer_start.strip()], tokenizer).values()))
     end = np.array([tokenizer.eos_token_id], dtype=np.int32)
     tokenized, problems = [], []
     for example, row in zip(examples, written, strict=True):
-        tokens = [next(encoded) for _ in row]
-        problems += _unknown_words(example, row, tokens, tokenizer)
-        num_premises, num_questions = len(example.premises), 1 + len(example.rewordings)
+        tokens = [encoded[piece] for piece in row]
+        first_premise, first_question = len(example.premises), 2 * len(example.premises)
+        first_step = first_question + 1 + len(example.rewordings)
         tokenized.append(
             TokenizedExample(
                 id=example.id,
                 start=start,
-                premises=tuple(tokens[:num_premises]),
-                questions=tuple(tokens[num_premises : num_premises + num_questions]),
-                steps=tuple(tokens[num_premises + num_questions : -1]),
+                premises=tuple(tokens[first_premise:first_question]),
+                questions=tuple(tokens[first_question:first_step]),
+                steps=tuple(tokens[first_step:-1]),
                 answer=np.concatenate([tokens[-1], end]),
                 answer_start=answer_start,
                 frontiers=_frontiers(example, tokenizer),
+                openings=tuple(tokens[:first_premise]),
             )
         )
+        problems += [
+            f"row {example.id}: a word of {piece.strip()!r} is not in the vocabulary; "
+            "add such rows to the training data"
+            for piece in row[first_premise:]
+            if piece in unknown
+        ]
     if problems:
         more = f"\n  and {len(problems) - 20} more" if len(problems) > 20 else ""
         raise DataError("\n  ".join(["some rows do not fit the tokenizer:", *problems[:20]]) + more)
@@ -50,8 +58,9 @@ def tokenize(
 
 def pieces(example: Example, text: TextFormat) -> Iterator[str]:
     """The texts of an example that are tokenised each on its own, in the order of `TokenizedExample`."""
-    for index, premise in enumerate(example.premises):
-        yield text.premise_separator + premise if index else premise
+    yield from example.premises
+    for premise in example.premises:
+        yield text.premise_separator + premise
     for question in (example.question, *example.rewordings):
         yield (text.premise_separator if example.premises else "") + question + text.question_end
     for step in example.steps:
@@ -59,12 +68,14 @@ def pieces(example: Example, text: TextFormat) -> Iterator[str]:
     yield text.answer_start + example.answer
 
 
-def _encode(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> Iterator[Tokens]:
-    if not texts:
-        return
-    batch = tokenizer(texts, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False)
-    for ids in batch["input_ids"]:
-        yield np.array(ids, dtype=np.int32)
+def _encode(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> dict[str, Tokens]:
+    """The tokens of each text. Rows of a generated task share most of their sentences, which are tokenised once."""
+    different = [text for text in dict.fromkeys(texts) if text]
+    if not different:
+        return {"": np.array([], dtype=np.int32)}
+    batch = tokenizer(different, add_special_tokens=False, split_special_tokens=True, return_attention_mask=False)
+    tokens = {text: np.array(ids, dtype=np.int32) for text, ids in zip(different, batch["input_ids"], strict=True)}
+    return {"": np.array([], dtype=np.int32), **tokens}
 
 
 def _start(tokenizer: PreTrainedTokenizerBase) -> Tokens:
@@ -73,17 +84,11 @@ def _start(tokenizer: PreTrainedTokenizerBase) -> Tokens:
     return np.array(ids, dtype=np.int32)
 
 
-def _unknown_words(
-    example: Example, row: Sequence[str], tokens: Sequence[Tokens], tokenizer: PreTrainedTokenizerBase
-) -> list[str]:
+def _with_unknown_words(encoded: Mapping[str, Tokens], tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
     unknown = tokenizer.unk_token_id
     if unknown is None or unknown == tokenizer.eos_token_id:
-        return []
-    return [
-        f"row {example.id}: a word of {piece.strip()!r} is not in the vocabulary; add such rows to the training data"
-        for piece, ids in zip(row, tokens, strict=True)
-        if (ids == unknown).any()
-    ]
+        return frozenset()
+    return frozenset(text for text, ids in encoded.items() if (ids == unknown).any())
 
 
 def _frontiers(example: Example, tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[int, ...], ...]:

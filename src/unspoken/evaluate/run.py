@@ -9,7 +9,7 @@ from typing import Any
 from unspoken import files
 from unspoken.config import EvaluateSettings
 from unspoken.data.tokenizer import thought_tokens
-from unspoken.device import environment, rank
+from unspoken.device import best_device, environment, join_processes, rank
 from unspoken.errors import DataError
 from unspoken.evaluate.predict import predict
 from unspoken.evaluate.statistics import aggregate
@@ -44,7 +44,9 @@ def evaluate_run(
     Raises:
         UnspokenError: The run or the data cannot be used.
     """
+    join_processes()
     opened = open_run(run)
+    opened.model.to(best_device())
     recipe = override(opened.recipe, [f"evaluate.{change}" for change in overrides])
     rows = _rows(opened, recipe, data, split)
     conditions = {"none": _predict(opened, recipe, rows, "none", progress)}

@@ -1,10 +1,12 @@
-"""Reasoning by superposition: one label token an example, a node that the search may hold next (arXiv:2505.12514).
+"""Reasoning by superposition: the label is a single node, one that the search may hold next (arXiv:2505.12514).
 
     stage k < L   question, k thoughts               ->  any node at depth k + 1 on a shortest path
-    stage k >= L  question, L thoughts, answer start ->  the answer
+    stage k >= L  question, L thoughts, answer start ->  the answer, and the end of the text
 
-L is the number of steps of the row. A label stands for a whole frontier: over many draws the thought that predicts it
-must hold all of its nodes at once.
+L is the number of steps of the row. The paper reads one token and does not train the end; it is trained here so that
+an answer ends, and is read and scored like that of every other method.
+
+A label stands for a whole frontier: over many draws the thought that predicts it must hold all of its nodes at once.
 """
 
 from random import Random
@@ -75,8 +77,10 @@ class Superposition(Method):
 
     @staticmethod
     def _answer(example: TokenizedExample) -> tuple[Tokens, Tokens]:
-        """The answer's start and its one token; the end of sequence is not trained."""
-        start, answer = example.answer[: example.answer_start], example.answer[example.answer_start : -1]
-        if len(answer) != 1:
-            raise DataError(f"row {example.id} has an answer of {len(answer)} tokens; superposition needs exactly 1")
+        """The answer's start; its one token with the end of sequence."""
+        start, answer = example.answer[: example.answer_start], example.answer[example.answer_start :]
+        if len(answer) != 2:
+            raise DataError(
+                f"row {example.id} has an answer of {len(answer) - 1} tokens; superposition needs exactly 1"
+            )
         return start, answer

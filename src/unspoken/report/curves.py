@@ -7,7 +7,19 @@ from statistics import fmean
 from typing import TYPE_CHECKING, TypeAlias
 
 from unspoken.report.findings import percent
-from unspoken.report.panel import LETTER, WIDTH, Panel, Picture, colour, fitted, line_style, mark, panel, percent_axis, spread
+from unspoken.report.panel import (
+    LETTER,
+    WIDTH,
+    Panel,
+    Picture,
+    colour,
+    fitted,
+    line_style,
+    mark,
+    panel,
+    percent_axis,
+    spread,
+)
 from unspoken.report.read import Line, ReportedRun
 from unspoken.report.svg import BAND, FAINT, LINE, draw
 
@@ -55,8 +67,11 @@ def loss(runs: Sequence[ReportedRun]) -> Picture | None:
     def scale(axes: "Axes") -> None:
         axes.set_xlabel("optimizer step")
         axes.grid(axis="y")
+        axes.xaxis.set_major_formatter("{x:,.0f}")
         if log:
             axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("")
         else:
             axes.set_ylim(bottom=min(0, *values))
 
@@ -67,7 +82,7 @@ def loss(runs: Sequence[ReportedRun]) -> Picture | None:
     )
     caption = "Mean loss between two logged steps."
     if any(curve.course[1:] for curve in curves):
-        caption += " It jumps where a stage takes words away and what is left is harder to write."
+        caption += " Stages train different words, so their losses do not compare."
     if any(sum(line.loss is not None for line in run.lines) > MAX_POINTS for run in runs):
         caption += " Neighbours are averaged."
     caption += " Logarithmic scale." if log else ""
@@ -141,10 +156,11 @@ def _picture(
     courses = _courses(shown)
     strips = [(taken, "stage" if len(courses) == 1 else who) for taken, who in courses.items()]
     plot = max(1.8, 0.17 * len(shown))
-    right = 0.35 + LETTER * max(len(fitted(text, 20)) for text in [*(c.name for c in shown), *(who for _, who in strips)])
+    beside = [curve.name for curve in shown] + [who for _, who in strips]
+    right = 0.35 + LETTER * max(len(fitted(text, 20)) for text in beside)
     width = WIDTH - LEFT - right
-    height = BOTTOM + plot + 0.1 + STRIP * len(strips)
-    end = max(curve.points[-1][0] for curve in shown)
+    height = BOTTOM + plot + 0.13 + STRIP * len(strips)
+    end = max(curve.points[-1][0] for curve in shown) or 1.0
 
     def paint(figure: "Figure") -> None:
         view = panel(figure, LEFT, BOTTOM, width, plot)
@@ -152,11 +168,13 @@ def _picture(
         for curve in shown:
             _line(view.axes, curve)
         scale(view.axes)
+        # asking for the limits settles them, and the places of the ends with them
+        view.axes.set_ylim(view.axes.get_ylim())
         _name_ends(view, shown)
         if len(strips) == 1:
             _shade(view.axes, strips[0][0], ("none", BAND))
         for row, (taken, who) in enumerate(strips):
-            strip = panel(figure, LEFT, BOTTOM + plot + 0.05 + STRIP * row, width, STRIP - 0.03)
+            strip = panel(figure, LEFT, BOTTOM + plot + 0.09 + STRIP * row, width, STRIP - 0.03)
             strip.axes.set(xlim=(0, end), ylim=(0, 1), xticks=[], yticks=[])
             _shade(strip.axes, taken, (BAND, LINE))
             _number(strip, taken, end)
@@ -183,12 +201,12 @@ def _line(axes: "Axes", curve: Curve) -> None:
 def _name_ends(view: Panel, curves: Sequence[Curve]) -> None:
     """Each name to the right of the end of its curve, moved apart where ends meet."""
     ends = [view.place(*curve.points[-1]) for curve in curves]
-    places = spread([y for _, y in ends], 0.165, 0.0, view.height)
+    places = spread([y for _, y in ends], 0.165, 0.0, view.height - 0.03)
     for curve, (x, y), place in zip(curves, ends, places, strict=True):
         xs = [x, max(x, view.width + 0.02), view.width + 0.14]
         view.axes.plot(
             [value / view.width for value in xs], [value / view.height for value in (y, y, place)],
-            color=colour(curve.index), linewidth=0.7, clip_on=False, zorder=3, transform=view.axes.transAxes,
+            ":", color=FAINT, linewidth=0.8, clip_on=False, zorder=3, transform=view.axes.transAxes,
         )  # fmt: skip
         view.axes.plot(
             (view.width + 0.17) / view.width, place / view.height, markersize=5.5, clip_on=False, zorder=5,

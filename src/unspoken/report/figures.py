@@ -5,22 +5,13 @@ from typing import TYPE_CHECKING
 
 from unspoken.records import Evaluation
 from unspoken.report.curves import loss, validation
-from unspoken.report.findings import percent, with_interval
+from unspoken.report.findings import control, in_order, percent, with_interval
 from unspoken.report.panel import WIDTH, Box, Panel, Picture, beside, colour, fitted, mark, panel, percent_axis
 from unspoken.report.read import ReportedRun
 from unspoken.report.svg import FAINT, draw
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-SHORT = {
-    "zero": "zeroed",
-    "removed": "taken out",
-    "mean": "mean thought",
-    "noise": "noise",
-    "another_row": "another row's",
-}
-"""What stands in the place of the thoughts, beside a bar."""
 
 ROW, GAP = 0.2, 0.1
 
@@ -57,7 +48,10 @@ def necessity(runs: Sequence[ReportedRun]) -> Picture | None:
         for _, name, conditions in groups
     )
     title = "Accuracy, and what is left without the thoughts"
-    caption = "Filled: as trained. Hollow: the same questions, with something else in the place of the thoughts. Bars: 95% intervals."
+    caption = (
+        "Filled: as trained. Hollow: the same questions, with something else in the place of the thoughts. "
+        "Bars: 95% intervals."
+    )
     return Picture("necessity", draw("necessity", f"{title}. {alt}", WIDTH, inside + 0.5, paint), title, caption)
 
 
@@ -96,17 +90,16 @@ def cost(runs: Sequence[ReportedRun]) -> Picture | None:
 
 def _conditions(run: ReportedRun) -> list[tuple[str, Evaluation]]:
     assert run.results, "only evaluated runs are drawn"
-    controls = run.results.controls
-    names = [name for name in dict.fromkeys([*SHORT, *sorted(controls)]) if name in controls]
-    return [("as trained", run.results.figures), *((SHORT.get(name, name), controls[name]) for name in names)]
+    controls = [(control(name).short, run.results.controls[name]) for name in in_order(run.results.controls)]
+    return [("as trained", run.results.figures), *controls]
 
 
 def _bar(view: Panel, figures: Evaluation, y: float, index: int, *, hollow: bool) -> None:
     low, high = figures.interval
-    view.axes.plot([low, high], [y, y], color=colour(index), linewidth=1.6, solid_capstyle="butt", zorder=3)
+    view.axes.plot([low, high], [y, y], color=colour(index), linewidth=1.5, solid_capstyle="butt", zorder=3)
     for end in (low, high):
         view.axes.plot([end, end], [y - 0.035, y + 0.035], color=colour(index), linewidth=1.6, zorder=3, clip_on=False)
-    view.axes.plot(figures.accuracy, y, markersize=6.5, zorder=5, clip_on=False, **mark(index, hollow=hollow))
+    view.axes.plot(figures.accuracy, y, markersize=5.5, zorder=5, clip_on=False, **mark(index, hollow=hollow))
 
 
 def _around(low: tuple[float, float], high: tuple[float, float]) -> Box:

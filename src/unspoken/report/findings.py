@@ -6,7 +6,7 @@ rows would, so what is said here holds there too; what is not said here may stil
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal, TypeAlias
@@ -17,17 +17,30 @@ from unspoken.run_directory import RECIPE
 
 Effect: TypeAlias = Literal["needed", "helps", "not shown", "hurts"]
 
-CONTROLS = {
-    "zero": "with its thoughts zeroed",
-    "removed": "with its thoughts taken out",
-    "mean": "with the mean thought in place of each",
-    "noise": "with noise in place of its thoughts",
-    "another_row": "with the thoughts of another question",
-}
-"""What a control does, in the order in which the first one stands for all."""
 
-TAKE_AWAY = ("zero", "removed")
-"""The controls that leave no thought; the others put another one in its place."""
+@dataclass(frozen=True, slots=True)
+class Control:
+    """How a control is spoken of.
+
+    Attributes:
+        short: What stands in the place of the thoughts, in a table or beside a bar.
+        phrase: The same in a sentence.
+        leaves_none: Whether it leaves no thought; else it puts another one in its place.
+    """
+
+    short: str
+    phrase: str
+    leaves_none: bool = False
+
+
+CONTROLS = {
+    "zero": Control("zeroed", "with its thoughts zeroed", leaves_none=True),
+    "removed": Control("taken out", "with its thoughts taken out", leaves_none=True),
+    "mean": Control("mean thought", "with the mean thought in place of each"),
+    "noise": Control("noise", "with noise in place of its thoughts"),
+    "another_row": Control("another row's", "with the thoughts of another question"),
+}
+"""By name, in the order in which they are told; the first one measured stands for all where there is room for one."""
 
 QUESTIONS = {"test": "held-out question", "validation": "validation question", "train": "training question"}
 
@@ -65,36 +78,41 @@ def effect(trained: Evaluation, without: Evaluation) -> Effect:
         "needed" when it takes at least half of the accuracy, by the near ends of both intervals; "helps" when the
         intervals do not touch; "hurts" when they do not touch the other way round; else "not shown".
     """
-    if without.interval[1] < trained.interval[0]:
+    if without.accuracy < trained.accuracy:
         return "needed" if without.interval[1] <= trained.interval[0] / 2 else "helps"
     return "hurts" if without.interval[0] > trained.interval[1] else "not shown"
 
 
-def main_control(controls: Mapping[str, Evaluation]) -> str | None:
-    """The control that stands for all in a sentence; None when none was measured."""
-    return next((name for name in [*CONTROLS, *sorted(controls)] if name in controls), None)
+def control(name: str) -> Control:
+    """How a control is spoken of, known or not."""
+    return CONTROLS.get(name, Control(name, f"under the control {name}"))
+
+
+def in_order(controls: Iterable[str]) -> list[str]:
+    """Names of controls in the order in which they are told."""
+    known = [*CONTROLS]
+    return sorted(set(controls), key=lambda name: (known.index(name) if name in known else len(known), name))
 
 
 def finding(name: str, results: Results) -> str:
     """What one run shows, as a clause without its questions: `coconut answers ...`."""
-    trained, control = results.figures, main_control(results.controls)
+    trained, controls = results.figures, in_order(results.controls)
     text = f"{name} answers {with_interval(trained)} correctly"
     if not trained.thoughts_per_answer:
         return f"{text}; it has no thoughts to take away."
-    if control is None:
+    if not controls:
         return f"{text}; it was not measured without its thoughts."
-    return f"{text}; {_how(control)} {_consequence(trained, results.controls[control], control)}."
+    return f"{text}; {_consequence(results, controls[:1])}."
 
 
 def control_findings(results: Results) -> list[str]:
-    """What the further controls of a run show, each a sentence that follows `finding`."""
-    first = main_control(results.controls)
-    known = dict.fromkeys([*CONTROLS, *sorted(results.controls)])
-    return [
-        f"{_how(control).capitalize()} it answers {_consequence(results.figures, results.controls[control], control)}."
-        for control in known
-        if control in results.controls and control != first
-    ]
+    """What the further controls of a run show: sentences that follow `finding`, one for each consequence."""
+    groups: dict[tuple[bool, Effect], list[str]] = {}
+    for name in in_order(results.controls)[1:]:
+        key = (control(name).leaves_none, effect(results.figures, results.controls[name]))
+        groups.setdefault(key, []).append(name)
+    sentences = [_consequence(results, names) for names in groups.values()]
+    return [f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences]
 
 
 def comparison(figures: Mapping[str, Evaluation]) -> str:
@@ -133,36 +151,34 @@ def find(runs: Sequence[ReportedRun]) -> Findings:
         if same:
             headline = f"{_on(measured[0][1])} {comparison({name: results.figures for name, results in measured})}"
         for_each = [
-            " ".join([finding(name, results) if same else f"{_on(results)} {finding(name, results)}", *control_findings(results)])
+            " ".join(["" if same else _on(results), finding(name, results), *control_findings(results)]).lstrip()
             for name, results in measured
         ]
         details = for_each + details
     return Findings(headline, tuple(details), _notes(runs, [results for _, results in measured]))
 
 
-def _consequence(trained: Evaluation, without: Evaluation, control: str) -> str:
-    found = effect(trained, without)
-    points = math.floor((trained.interval[0] - without.interval[1]) * 1000) / 10
+def _consequence(results: Results, names: Sequence[str]) -> str:
+    """What controls of the same consequence leave, and what follows."""
+    trained, left = results.figures, [results.controls[name] for name in names]
+    measured = [f"{control(name).phrase} {with_interval(figures)}" for name, figures in zip(names, left, strict=True)]
+    points = math.floor(1000 * min(trained.interval[0] - figures.interval[1] for figures in left)) / 10
     by = f" by at least {points} points" if points > 0 else ""
-    if control in TAKE_AWAY:
-        meaning = {
+    if control(names[0]).leaves_none:
+        meanings = {
             "needed": "the thoughts are needed",
             "helps": f"the thoughts help{by}",
             "not shown": "the intervals overlap, so these rows do not show that it uses its thoughts",
             "hurts": "it answers better without them",
         }
     else:
-        meaning = {
+        meanings = {
             "needed": "what its own thoughts hold is needed",
             "helps": f"what its own thoughts hold helps{by}",
             "not shown": "the intervals overlap, so these rows do not show that it matters what its thoughts hold",
             "hurts": "it answers better with these than with its own",
         }
-    return f"{with_interval(without)}: {meaning[found]}"
-
-
-def _how(control: str) -> str:
-    return CONTROLS.get(control, f"under the control {control}")
+    return f"{', '.join(measured)}: {meanings[effect(trained, left[0])]}"
 
 
 def _name(run: ReportedRun) -> str:
@@ -197,7 +213,8 @@ def _notes(runs: Sequence[ReportedRun], measured: Sequence[Results]) -> tuple[st
             "Validation questions may have chosen the checkpoint or the settings, which flatters; "
             "`unspoken eval RUN --split test` measures on questions that chose nothing."
         )
-    if any(effect(results.figures, figures) == "not shown" for results in measured for figures in results.controls.values()):
+    pairs = [(results.figures, figures) for results in measured for figures in results.controls.values()]
+    if any(effect(trained, without) == "not shown" for trained, without in pairs):
         notes.append("`unspoken audit RUN` compares row by row and sees smaller differences than intervals can.")
     return tuple(notes)
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from markupsafe import Markup
 
-from unspoken.report.svg import LINE, MARKERS, PAPER, SERIES, printable
+from unspoken.report.svg import LINE, PAPER, SERIES, printable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,6 +18,9 @@ WIDTH = 4.9
 
 LETTER = 0.075
 """Width of a letter, on average and rather too much."""
+
+MARKS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚", "X": "✖"}
+"""Shapes of the runs, and the same as text; one more than colours, so that the pairs repeat late."""
 
 LINES = ("-", "--", "-.", ":")
 
@@ -83,11 +86,16 @@ def mark(index: int, *, hollow: bool = False) -> dict[str, Any]:
     inside, edge = (PAPER, colour(index)) if hollow else (colour(index), PAPER)
     return {
         "color": colour(index),
-        "marker": MARKERS[index % len(MARKERS)],
+        "marker": [*MARKS][index % len(MARKS)],
         "markerfacecolor": inside,
         "markeredgecolor": edge,
         "markeredgewidth": 1.1 if hollow else 0.6,
     }
+
+
+def mark_as_text(index: int) -> str:
+    """The shape of `mark` as a character."""
+    return [*MARKS.values()][index % len(MARKS)]
 
 
 def line_style(index: int) -> str:
@@ -95,7 +103,7 @@ def line_style(index: int) -> str:
     return LINES[index // len(SERIES) % len(LINES)]
 
 
-def percent_axis(axes: "Axes", which: str) -> None:
+def percent_axis(axes: "Axes", which: Literal["x", "y"]) -> None:
     """Count an axis from 0% to 100%."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_ticks([0, 0.25, 0.5, 0.75, 1], ["0%", "25%", "50%", "75%", "100%"])
@@ -150,7 +158,9 @@ class Box:
         )
 
 
-def beside(points: Sequence[tuple[float, float]], taken: Sequence[Box], texts: Sequence[str], width: float) -> list[Box]:
+def beside(
+    points: Sequence[tuple[float, float]], taken: Sequence[Box], texts: Sequence[str], width: float
+) -> list[Box]:
     """A place for each text next to its point, off the points and off each other where that is possible.
 
     Args:

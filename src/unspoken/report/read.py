@@ -156,13 +156,14 @@ def _read_run(path: Path, label: str) -> ReportedRun:
     if not path.is_dir():
         raise CheckpointError(f"{path} is not a directory; give the directory of a run")
     if not (path / RESOLVED).is_file():
-        raise CheckpointError(f"{path} has no {RESOLVED}, so it is no run; give a directory that `unspoken train` wrote")
+        raise CheckpointError(f"{path} has no {RESOLVED}, so it is no run; give one that `unspoken train` wrote")
     restore = "copy it again from where the run was trained, or leave this run out"
     evaluate = "run `unspoken eval` on it again"
     resolved = _read(path / RESOLVED, TypeAdapter(Resolved).validate_python, restore)
     summary = results = None
     if (path / RUN).is_file():
-        summary = _read(path / RUN, TypeAdapter(Summary).validate_python, "finish the run with `unspoken train --resume`")
+        finish = "finish the run with `unspoken train --resume`"
+        summary = _read(path / RUN, TypeAdapter(Summary).validate_python, finish)
     if (path / RESULTS).is_file():
         results = _read(path / RESULTS, _results, evaluate)
     return ReportedRun(

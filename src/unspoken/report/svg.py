@@ -1,4 +1,4 @@
-"""A matplotlib drawing -> an SVG element for the page: no address, no global state, the same bytes for the same drawing.
+"""A matplotlib drawing -> an SVG element for the page, the same bytes for the same drawing.
 
 Text stays text, in the page's font. Colours are names of the page's palette, so that the page can be light or dark.
 """
@@ -7,7 +7,7 @@ import io
 import re
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from markupsafe import Markup
@@ -21,10 +21,7 @@ INK, FAINT, LINE, BAND, PAPER = "#000001", "#000002", "#000003", "#000004", "#00
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 """Colours of the runs: Okabe and Ito's, the darkest first; yellow and black are left out for the two backgrounds."""
 
-MARKERS = "os^DvPX"
-"""Shapes of the runs. There is one more of them than colours, so that the pairs repeat late."""
-
-STYLE = {
+STYLE: dict[Any, str | float | bool] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "unspoken",
     "text.color": INK,
@@ -33,6 +30,7 @@ STYLE = {
     "ytick.color": FAINT,
     "xtick.major.size": 0,
     "ytick.major.size": 0,
+    "ytick.minor.size": 0,
     "axes.edgecolor": LINE,
     "axes.labelcolor": FAINT,
     "axes.facecolor": "none",
@@ -42,10 +40,10 @@ STYLE = {
     "grid.linewidth": 0.6,
 }
 
-_ROLES = {INK: "ink", FAINT: "faint", LINE: "line", BAND: "band", PAPER: "paper"} | {
-    colour: f"series-{index}" for index, colour in enumerate(SERIES)
+_ROLES = {INK: "var(--ink)", FAINT: "var(--faint)", LINE: "var(--line)", BAND: "var(--band)", PAPER: "var(--paper)"} | {
+    colour: f"var(--series-{index})" for index, colour in enumerate(SERIES)
 }
-_TARGET = re.compile(r"(?:^#|(?<=url\(#))([\w.-]+)")
+_TARGET = re.compile(r"((?:^|url\()#)([\w.-]+)")
 _UNPRINTABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
 _SVG, _LINK = "{http://www.w3.org/2000/svg}", "{http://www.w3.org/1999/xlink}href"
 
@@ -61,7 +59,6 @@ def draw(name: str, alt: str, width: float, height: float, paint: Callable[["Fig
         paint: Puts axes into the empty figure.
     """
     import matplotlib
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
     buffer = io.BytesIO()
@@ -74,7 +71,7 @@ def draw(name: str, alt: str, width: float, height: float, paint: Callable[["Fig
         paint(figure)
         # without these the file would hold the date and the address of the library
         metadata = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        FigureCanvasSVG(figure).print_svg(buffer, metadata=metadata)
+        figure.savefig(buffer, format="svg", metadata=metadata)
     return Markup(_inline(ElementTree.fromstring(buffer.getvalue()), name, alt))
 
 
@@ -91,7 +88,7 @@ def _inline(root: ElementTree.Element, name: str, alt: str) -> str:
             if child.tag in (f"{_SVG}metadata", f"{_SVG}style"):
                 parent.remove(child)
     elements = list(root.iter())
-    used = {target for element in elements for value in element.attrib.values() for target in _TARGET.findall(value)}
+    used = {found[2] for element in elements for value in element.attrib.values() for found in _TARGET.finditer(value)}
     for element in elements:
         element.tag = element.tag.removeprefix(_SVG)
         element.tail = None
@@ -111,5 +108,5 @@ def _page_value(key: str, value: str, name: str) -> str:
         return f"{name}-{value}"
     if key == "style":
         value = re.sub(r"font-family: [^;]*;? ?", "", value)
-        value = re.sub(r"#[0-9a-f]{6}", lambda match: f"var(--{_ROLES[match[0]]})" if match[0] in _ROLES else match[0], value)
-    return _TARGET.sub(lambda match: match[0].replace("#", f"#{name}-"), " ".join(value.split()))
+        value = re.sub(r"#[0-9a-f]{6}", lambda match: _ROLES.get(match[0], match[0]), value)
+    return _TARGET.sub(rf"\g<1>{name}-\2", " ".join(value.split()))

@@ -1,12 +1,14 @@
 """`unspoken train`: from a recipe to a run directory, once through the curriculum. Read it from top to bottom."""
 
 import logging
+from contextlib import nullcontext
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
@@ -15,7 +17,7 @@ from unspoken.config import LoraSettings
 from unspoken.data.collate import collate
 from unspoken.data.loader import Batches, StagedDataset
 from unspoken.data.tokenizer import thought_tokens
-from unspoken.device import environment, seed_everything, world_size
+from unspoken.device import environment, rank, seed_everything, world_size
 from unspoken.errors import CheckpointError, RecipeError
 from unspoken.evaluate.predict import predict
 from unspoken.evaluate.statistics import aggregate
@@ -54,7 +56,7 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False) -> Path:
         NonFiniteError: The loss diverged; the last checkpoint is good.
         Stopped: A signal came; the run was saved and can be resumed.
     """
-    with files.locked(out), stop_requests() as request:
+    with files.locked(out) if rank() == 0 else nullcontext(), stop_requests() as request:
         return _train(recipe, out, resume, request)
 
 
@@ -123,6 +125,8 @@ def _begin(
     tokenizer: PreTrainedTokenizerBase,
 ) -> Path | None:
     """Write down what is about to run, or compare it with what was; the checkpoint to continue from."""
+    if rank() > 0:
+        return newest_valid(out) if resume else None
     identity = {
         "recipe": dump(recipe),
         "data": {"train": rows.fingerprint, "validation": validation.fingerprint},
@@ -211,6 +215,7 @@ def _arguments(recipe: Recipe, out: Path, micro: int, accumulation: int) -> Trai
         greater_is_better=True,
         dataloader_num_workers=settings.workers,
         ddp_find_unused_parameters=False,
+        use_cpu=not torch.accelerator.is_available(),  # without this, processes on a CPU would not find each other
         remove_unused_columns=False,
         report_to=settings.report_to,
         disable_tqdm=True,

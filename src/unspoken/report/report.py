@@ -1,0 +1,164 @@
+"""Runs -> one page that needs nothing else: no network, no script, no other file."""
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files as package_files
+from itertools import groupby
+from pathlib import Path, PurePath
+from typing import Any
+
+from jinja2 import DictLoader, Environment, StrictUndefined
+from markupsafe import Markup, escape
+
+from unspoken import files
+from unspoken.errors import CheckpointError
+from unspoken.report.figures import pictures
+from unspoken.report.findings import QUESTIONS, control, find, in_order, with_interval
+from unspoken.report.panel import fitted, mark_as_text
+from unspoken.report.read import ReportedRun, read_runs
+from unspoken.report.svg import SERIES, printable
+
+MAX_LETTERS = 900
+"""Letters of a question or an answer that are shown; all of them stand in predictions.jsonl."""
+
+KINDS = {"train": "Training", "validation": "Validation", "test": "Test"}
+
+DIGITS = 16
+"""Digits of a sha256 that are shown; all of them stand in resolved.json and results.json."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A row of the provenance.
+
+    Attributes:
+        name: What it is.
+        values: For each run or group of runs beside each other with the same value: the value, and how many runs.
+    """
+
+    name: str
+    values: Sequence[tuple[str, int]]
+
+
+def write_report(runs: Sequence[Path], out: Path) -> Path:
+    """Write a report about one or several runs.
+
+    Args:
+        runs: Their directories.
+        out: The HTML file.
+
+    Returns:
+        `out`.
+
+    Raises:
+        CheckpointError: A run or a file of it is missing or damaged, or `out` is a directory.
+    """
+    if out.is_dir():
+        raise CheckpointError(f"{out} is a directory; give the name of the file to write, e.g. {out / 'report.html'}")
+    files.write_text(out, page(read_runs(runs)))
+    return out
+
+
+def page(runs: Sequence[ReportedRun]) -> str:
+    """The page as text: the same runs give the same text."""
+    folder = package_files("unspoken.report")
+    sources = {name: folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.html.jinja", "page.css")}
+    environment = Environment(
+        loader=DictLoader(sources), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "interval": with_interval,
+        "code": with_code,
+        "shortened": lambda text: fitted(text, MAX_LETTERS),
+    }
+    html = environment.get_template("page.html.jinja").render(
+        title=_title(runs),
+        findings=find(runs),
+        runs=runs,
+        marks=[mark_as_text(index) for index in range(len(runs))],
+        colours=len(SERIES),
+        digits=DIGITS,
+        controls=in_order(name for run in runs if run.results for name in run.results.controls),
+        control=control,
+        pictures=pictures(runs),
+        facts=facts(runs),
+        commands=[commands(run) for run in runs],
+    )
+    return printable(html)
+
+
+def with_code(text: str) -> Markup:
+    """The text as HTML; what stands between backticks is set as code."""
+    parts = [escape(part) for part in text.split("`")]
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if odd % 2 else part for odd, part in enumerate(parts)
+    )
+
+
+def commands(run: ReportedRun) -> list[str]:
+    """How to do it again from the recipe on the page."""
+    out = shlex.quote(run.path.resolve().name)
+    done = [f"unspoken train recipe.yaml --out {out}"]
+    if run.results:
+        data, controls = run.results.data, in_order(run.results.controls)
+        rows = f"--split {data}" if data in QUESTIONS else f"--data {shlex.quote(PurePath(data).name)}"
+        recorded = in_order(run.resolved.recipe.evaluate.controls)
+        chosen = "" if controls in ([], recorded) else " " + shlex.quote(f"controls=[{','.join(controls)}]")
+        done.append(f"unspoken eval {out} {rows}{chosen}")
+    return done
+
+
+def facts(runs: Sequence[ReportedRun]) -> list[Fact]:
+    """What the numbers depend on, run beside run."""
+    columns = [_facts(run) for run in runs]
+    names = dict.fromkeys(name for column in columns for name in column)
+    return [
+        Fact(name, [(value, len([*same])) for value, same in groupby(column.get(name, "-") for column in columns)])
+        for name in names
+    ]
+
+
+def _facts(run: ReportedRun) -> dict[str, str]:
+    made, results, summary = run.resolved, run.results, run.summary
+    recipe = made.recipe
+    found = {
+        "Task": recipe.task.name,
+        "Method": recipe.method.name,
+        "Thoughts": recipe.thoughts.name,
+        "Seed": str(recipe.train.seed),
+        "Trained": f"to stage {summary.stage}, {summary.last_step:,} steps" if summary else "not to the end",
+    }
+    for split, rows in made.rows.items():
+        found[f"{KINDS.get(split, split)} rows"] = f"{rows.rows_kept:,} of {rows.rows_in:,}"
+    for split, fingerprint in made.data.items():
+        found[f"{KINDS.get(split, split)} data"] = fingerprint[:DIGITS]
+    found["Tokenizer"] = made.tokenizer[:DIGITS]
+    found |= _environment("Trained", made.environment)
+    if results:
+        found["Evaluated on"] = f"{results.data}, {results.figures.n:,} rows"
+        found["Evaluation data"] = results.data_sha256[:DIGITS]
+        same = results.environment == made.environment
+        found |= (
+            {"Evaluated with": "the same versions, on a machine of the same kind"}
+            if same
+            else _environment("Evaluated", results.environment)
+        )
+    return found
+
+
+def _environment(when: str, values: Mapping[str, Any]) -> dict[str, str]:
+    packages = values.get("packages")
+    versions = [f"{name} {version}" for name, version in packages.items()] if isinstance(packages, Mapping) else []
+    python = [f"python {values['python']}"] if "python" in values else []
+    rest = [
+        f"{name} {'none' if value is None else value}"
+        for name, value in values.items()
+        if name not in ("packages", "python")
+    ]
+    return {f"{when} with": ", ".join(python + versions), f"{when} on a machine": ", ".join(rest)}
+
+
+def _title(runs: Sequence[ReportedRun]) -> str:
+    tasks = dict.fromkeys(run.resolved.recipe.task.name for run in runs)
+    return f"{', '.join(tasks)}: {', '.join(run.label for run in runs)}"
