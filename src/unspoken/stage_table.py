@@ -10,7 +10,7 @@ from statistics import mean
 from unspoken.config import TrainSettings
 from unspoken.methods import Method
 from unspoken.recipe import Recipe
-from unspoken.records import IGNORED, Example, StagedExample, ThoughtTokens, Tokens
+from unspoken.records import IGNORED, Example, StagedExample, ThoughtTokens, TokenizedExample
 from unspoken.sample import word_tokens
 
 _TOKENS = ThoughtTokens(latent=-1, start=-2, end=-3)
@@ -65,9 +65,7 @@ def stage_table(recipe: Recipe, sample: Sequence[Example], steps_per_epoch: int 
                 last_epoch=epochs[-1],
                 stage=stage,
                 thoughts=_thoughts(method, stage, staged),
-                written="?"
-                if longest is None
-                else _written(staged[longest], rows[longest].steps, rows[longest].answer),
+                written="?" if longest is None else _written(staged[longest], rows[longest]),
                 num_written=mean(int((row.labels != IGNORED).sum()) for row in staged) if staged else math.nan,
                 length=mean(len(row.input_ids) for row in staged) if staged else math.nan,
                 learning_rates=_learning_rates(train, epochs, steps_per_epoch),
@@ -87,9 +85,12 @@ def _thoughts(method: Method, stage: int, staged: Sequence[StagedExample]) -> tu
     return min(counts), max(counts)
 
 
-def _written(staged: StagedExample, steps: Sequence[Tokens], answer: Tokens) -> str:
+def _written(staged: StagedExample, row: TokenizedExample) -> str:
     """What is trained of the row with most steps, in words: `steps 3-6, answer`."""
+    steps, answer = row.steps, row.answer
     labels = staged.labels[staged.labels != IGNORED].tolist()
+    if labels == answer[row.answer_start :].tolist():
+        return "answer"
     for gone in range(len(steps) + 1):
         kept = [token for step in steps[gone:] for token in step.tolist()]
         if labels == [*kept, *answer.tolist()]:

@@ -198,3 +198,9 @@ def test_a_plan_is_made_without_torch():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=dict(os.environ)
     )
     assert done.stdout.endswith("False\n")
+
+
+def test_an_answer_whose_start_is_given_is_still_the_answer():
+    task = {"name": "prosqa", "rendering": "symbols", "max_hops": 4, **SMALL}
+    found = planned(task=task, method={"name": "superposition", "epochs_per_stage": 1}, train={"epochs": 6})
+    assert [row.written for row in found.stages] == ["1 word"] * 4 + ["answer"]

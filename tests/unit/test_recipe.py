@@ -183,7 +183,7 @@ def test_an_override_can_replace_a_section():
 )
 def test_a_malformed_override_is_one_of_the_problems(change, expected):
     with pytest.raises(RecipeError) as error:
-        load_recipe("hops/coconut", [change, "evaluate.batch_size=0"])
+        load_recipe("hops/coconut", ["train.epochs=13", change, "evaluate.batch_size=0"])
     assert len(error.value.problems) == 2
     assert expected in "\n".join(error.value.problems)
 

@@ -78,7 +78,7 @@ def effect(trained: Evaluation, without: Evaluation) -> Effect:
         "needed" when it takes at least half of the accuracy, by the near ends of both intervals; "helps" when the
         intervals do not touch; "hurts" when they do not touch the other way round; else "not shown".
     """
-    if without.accuracy < trained.accuracy:
+    if without.interval[1] < trained.interval[0]:
         return "needed" if without.interval[1] <= trained.interval[0] / 2 else "helps"
     return "hurts" if without.interval[0] > trained.interval[1] else "not shown"
 

@@ -85,7 +85,7 @@ def _inline(root: ElementTree.Element, name: str, alt: str) -> str:
     for parent in list(root.iter()):
         for child in list(parent):
             # the library's style sheet would hold for the whole page
-            if child.tag in (f"{_SVG}metadata", f"{_SVG}style"):
+            if child.tag == f"{_SVG}style":
                 parent.remove(child)
     elements = list(root.iter())
     used = {found[2] for element in elements for value in element.attrib.values() for found in _TARGET.finditer(value)}

@@ -136,7 +136,7 @@ class MetricsLog(TrainerCallback):
         """See the class."""
         if state.is_world_process_zero and logs:
             epoch = max(state.global_step - 1, 0) // self.steps_per_epoch
-            files.append_json_line(self.path, {"step": state.global_step, **self.describe(epoch), **logs})
+            files.append_json_line(self.path, {"step": state.global_step, **logs, **self.describe(epoch)})
 
 
 class ProgressBar(TrainerCallback):

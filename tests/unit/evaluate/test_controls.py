@@ -69,9 +69,14 @@ def test_a_replacement_keeps_the_prompts_and_is_taken_back_even_after_an_error(c
     source, schedule = model.model.thought_source, model.model.schedule
     context, used = controlled(model, prompts, control)
     assert used == prompts
-    with pytest.raises(KeyboardInterrupt), context:
-        assert model.model.thought_source is not source
-        raise KeyboardInterrupt
+
+    def interrupted():
+        with context:
+            assert model.model.thought_source is not source
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert (model.model.thought_source, model.model.schedule) == (source, schedule)
 
 

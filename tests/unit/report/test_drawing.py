@@ -119,7 +119,7 @@ def test_names_are_never_formulas(tmp_path):
 
 
 def test_drawing_leaves_the_settings_of_matplotlib_as_they_were():
-    with matplotlib.rc_context({"font.size": 33.0, "svg.hashsalt": "mine"}):
+    with matplotlib.rc_context({"lines.linewidth": 33.0, "svg.hashsalt": "mine"}):
         before = dict(matplotlib.rcParams)
         one = draw("x", "", 1, 1, lambda figure: figure.add_axes((0, 0, 1, 1)).plot([0, 1]))
         assert dict(matplotlib.rcParams) == before

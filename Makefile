@@ -1,0 +1,40 @@
+# `make demo` and `make test` set up everything they need on a fresh machine.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export HF_HUB_OFFLINE := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: setup demo test check bench docs crash clean
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,docs]'
+	touch $@
+
+demo: setup            ## train, evaluate with and without thoughts, and report, on a CPU in minutes
+	$(BIN)/unspoken demo --out runs/demo
+
+test: setup            ## all tests
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist worksteal
+
+check: setup           ## format, lint, types, layers
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: setup           ## speed and memory; REFERENCE=folder of the released coconut.py, see docs/bench.md
+	$(BIN)/unspoken bench --out results/bench-cpu.json $(if $(REFERENCE),--reference $(REFERENCE))
+
+crash: setup           ## every crash point of a save, and every step between saves
+	UNSPOKEN_ALL_CRASH_POINTS=1 OMP_NUM_THREADS=1 $(BIN)/pytest -s tests/reliability/test_crash_points.py
+
+docs: setup            ## build the documentation into docs/_build/html
+	$(BIN)/sphinx-build -W --keep-going docs docs/_build/html
+
+clean:
+	rm -rf $(VENV) docs/_build .pytest_cache .ruff_cache .mypy_cache .hypothesis
