@@ -3,7 +3,7 @@
 import inspect
 import re
 
-from unspoken.shipped import shipped_recipes
+from unspoken.recipe.shipped import shipped_recipes
 
 KINDS = ("methods", "tasks", "thoughts", "recipes")
 

@@ -1,4 +1,4 @@
-"""Settings: frozen, typed, and strict. An unknown key is an error, and every default is visible here or in its class."""
+"""Settings: frozen, typed and strict. An unknown key is an error; every default is visible here or in its class."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -33,6 +33,8 @@ class ModelSettings(Settings):
 
     path: str | None = None
     """Hugging Face id or local folder of a causal language model, or a run directory of Unspoken."""
+    weights: Path | None = None
+    """A `checkpoint_N` file of the released Coconut for the model at `path`; it is read without unpickling objects."""
     revision: str | None = None
     """Commit or tag of `path`, when it is a Hugging Face id."""
     arch: Literal["gpt2", "llama", "qwen2", "qwen3", "mistral", "gemma2", "smollm3"] = "gpt2"
@@ -47,7 +49,7 @@ class ModelSettings(Settings):
     init_std: Positive = 0.02
     """Standard deviation of new weights. Small models learn to follow pointers twice as fast with 0.06."""
     tokenizer: str | None = None
-    """Hugging Face id or folder of the tokenizer; default: the model's, or from scratch one word of the task a token."""
+    """Hugging Face id or folder of the tokenizer; default: the model's; from scratch, one word of the task a token."""
     lora: LoraSettings | None = None
     """Train adapters instead of all weights; they are merged into the model that the run leaves behind."""
     marker_init: Literal["mean"] | str = "<<"
@@ -103,7 +105,7 @@ class EvaluateSettings(Settings):
     max_new_tokens: PositiveInt | None = None
     """Longest answer in tokens; default: the task's."""
     controls: tuple[str, ...] = ("zero",)
-    """What the thoughts are replaced by: zero, mean, noise, another_row, removed. `zero` is `accuracy_without_thoughts`."""
+    """What the thoughts are replaced by: zero, mean, noise, another_row, removed."""
 
 
 class DataPaths(Settings):

@@ -96,7 +96,7 @@ def _start(name: str, out: Path) -> subprocess.Popen[bytes]:
         ["train", METHODS[name], "--out", str(out / name)],
         ["eval", str(out / name), "--split", "test"],
     )
-    program = f"import sys; from unspoken.cli import main\nfor step in {steps!r}:\n    code = main(step)\n    code and sys.exit(code)"
+    program = f"import sys; from unspoken.cli import main; sys.exit(next(filter(None, map(main, {steps!r})), 0))"
     with (out / f"{name}.log").open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-c", program],
@@ -116,7 +116,7 @@ def _finish(name: str, process: subprocess.Popen[bytes], out: Path) -> None:
 def _steps(recipe: str) -> int:
     from unspoken.plan import plan
 
-    return plan(load_recipe(recipe)).total_steps
+    return plan(load_recipe(recipe)).total_steps or 1
 
 
 def _show(progress: Progress, bar: TaskID, run: Path) -> None:

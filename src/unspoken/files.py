@@ -123,9 +123,7 @@ def parse_json(text: str, where: str) -> Any:
         return value
 
     try:
-        return json.loads(
-            text, parse_constant=refuse, object_pairs_hook=unique, parse_int=integer, parse_float=decimal
-        )
+        return json.loads(text, parse_constant=refuse, object_pairs_hook=unique, parse_int=integer, parse_float=decimal)
     except json.JSONDecodeError as error:
         raise DataError(
             f"{where} is not valid JSON at line {error.lineno}, column {error.colno}: {error.msg}; it may be cut off"

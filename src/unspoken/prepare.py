@@ -54,7 +54,11 @@ def read_examples(task: Task, split: Split) -> tuple[Sequence[Example], Ledger]:
 
 
 def tokenize_rows(
-    recipe: Recipe, examples: Sequence[Example], ledger: Ledger, tokenizer: PreTrainedTokenizerBase, model: LatentForCausalLM
+    recipe: Recipe,
+    examples: Sequence[Example],
+    ledger: Ledger,
+    tokenizer: PreTrainedTokenizerBase,
+    model: LatentForCausalLM,
 ) -> Rows:
     """Tokenise a split once, and check that every row fits the model at every stage.
 
@@ -73,7 +77,8 @@ def tokenize_rows(
     if too_long:
         listed = "\n  ".join([*too_long[:20], *([f"and {len(too_long) - 20} more"] if len(too_long) > 20 else [])])
         raise DataError(
-            f"{len(too_long)} of {len(tokenized)} rows are longer than the model's {max_positions} positions:\n  {listed}\n"
+            f"{len(too_long)} of {len(tokenized)} rows are longer than the model's {max_positions} positions:\n"
+            f"  {listed}\n"
             "raise model.max_positions, or take these rows out"
         )
     return Rows(examples, tokenized, ledger, fingerprint(examples))
@@ -160,9 +165,13 @@ def load_model(path: Path) -> LatentForCausalLM:
     try:
         model = AutoModelForCausalLM.from_pretrained(path, use_safetensors=True)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
-        raise CheckpointError(f"{path} cannot be loaded: {str(error).splitlines()[0]}; use another checkpoint") from error
+        raise CheckpointError(
+            f"{path} cannot be loaded: {str(error).splitlines()[0]}; use another checkpoint"
+        ) from error
     if not isinstance(model, LatentForCausalLM):
-        raise CheckpointError(f"{path} holds a {type(model).__name__}, not a latent model; train one with model.path={path}")
+        raise CheckpointError(
+            f"{path} holds a {type(model).__name__}, not a latent model; train one with model.path={path}"
+        )
     return model
 
 
@@ -218,4 +227,6 @@ def initialise_from(model: LatentForCausalLM, path: Path) -> None:
         raise CheckpointError(f"{path} does not fit the model: {str(error).splitlines()[-1].strip()}") from error
     tied = {name for name in missing if name == "lm_head.weight" and model.config.tie_word_embeddings}
     if unexpected or set(missing) - tied:
-        raise CheckpointError(f"{path} does not fit: unexpected {sorted(unexpected)}, missing {sorted(set(missing) - tied)}")
+        raise CheckpointError(
+            f"{path} does not fit: unexpected {sorted(unexpected)}, missing {sorted(set(missing) - tied)}"
+        )

@@ -1,12 +1,12 @@
 """What a run leaves behind, and how it is opened again.
 
-    recipe.yaml        the recipe as given, with its overrides
-    resolved.json      every setting, the fingerprints of data and tokenizer, versions, machine
-    metrics.jsonl      one line per logged step and per validation
-    checkpoints/       sealed: model, tokenizer, optimizer, random states, position; what `--resume` continues from
-    config.json, model.safetensors, tokenizer.json ...   the trained model, for `from_pretrained(RUN)`
-    run.json           the stage that the model was trained to, where it came from, sha256 of its files
-    results.json, predictions.jsonl, report.html         written by `unspoken eval` and `unspoken report`
+recipe.yaml        the recipe as given, with its overrides
+resolved.json      every setting, the fingerprints of data and tokenizer, versions, machine
+metrics.jsonl      one line per logged step and per validation
+checkpoints/       sealed: model, tokenizer, optimizer, random states, position; what `--resume` continues from
+config.json, model.safetensors, tokenizer.json ...   the trained model, for `from_pretrained(RUN)`
+run.json           the stage that the model was trained to, where it came from, sha256 of its files
+results.json, predictions.jsonl, report.html         written by `unspoken eval` and `unspoken report`
 """
 
 from dataclasses import dataclass
@@ -61,7 +61,9 @@ class Run:
     summary: dict[str, Any]
 
 
-def save_model(path: Path, model: LatentForCausalLM, tokenizer: PreTrainedTokenizerBase, summary: dict[str, Any]) -> None:
+def save_model(
+    path: Path, model: LatentForCausalLM, tokenizer: PreTrainedTokenizerBase, summary: dict[str, Any]
+) -> None:
     """Put the trained model into a run directory; `run.json`, written last, makes it count."""
     (path / RUN).unlink(missing_ok=True)
     model.save_pretrained(path)
@@ -112,4 +114,6 @@ def open_run(path: Path) -> Run:
     """
     summary = read_summary(path)
     recipe = read_recipe(path)
-    return Run(path, recipe, load_model(path).eval(), AutoTokenizer.from_pretrained(path), int(summary["stage"]), summary)
+    return Run(
+        path, recipe, load_model(path).eval(), AutoTokenizer.from_pretrained(path), int(summary["stage"]), summary
+    )

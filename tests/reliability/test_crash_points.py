@@ -9,10 +9,10 @@ from transformers import Trainer
 
 from tests.reliability.crash import CrashPoints, in_child, weights_of
 from unspoken.recipe import resolve
-from unspoken.train import supervised
-from unspoken.train.checkpoint import checkpoints, step_of
-from unspoken.train.supervised import train
-from unspoken.train.trainer import SupervisedTrainer
+from unspoken.training import supervised
+from unspoken.training.checkpoint import checkpoints, step_of
+from unspoken.training.supervised import train
+from unspoken.training.trainer import SupervisedTrainer
 
 RECIPE = {
     "task": {"name": "hops", "symbols": 6, "hops": 3, "train_rows": 40, "validation_rows": 8, "test_rows": 8},

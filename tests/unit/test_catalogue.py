@@ -2,7 +2,7 @@ import pytest
 
 from unspoken.catalogue import KINDS, catalogue, render
 from unspoken.methods import METHODS
-from unspoken.shipped import recipe_directory, shipped_recipes
+from unspoken.recipe.shipped import recipe_directory, shipped_recipes
 from unspoken.tasks import TASKS
 from unspoken.thoughts import SOURCES
 

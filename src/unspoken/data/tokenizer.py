@@ -1,6 +1,5 @@
 """Tokenizers: one word of the task a token, or that of a pretrained model; both with the three thought tokens."""
 
-import re
 from collections.abc import Iterable, Sequence
 from itertools import chain
 

@@ -18,6 +18,8 @@ class Method(Settings, ABC):
     Adding one takes one file in this folder, one line in `METHODS`, one recipe.
     """
 
+    name: str
+    """The key of the method in `METHODS`."""
     redraw: bool = False
     """Shuffle the premises and choose a wording of the question anew each time a row is drawn."""
 
@@ -57,8 +59,9 @@ class Method(Settings, ABC):
     def refuse_thoughts(self, num_thoughts: int | None) -> None:
         """For the prompts of methods without thoughts."""
         if num_thoughts:
-            name = self.model_dump()["name"]
-            raise RecipeError("method", [f"{name} has no thoughts, found a budget of {num_thoughts}; leave it out"])
+            raise RecipeError(
+                "method", [f"{self.name} has no thoughts, found a budget of {num_thoughts}; leave it out"]
+            )
 
     def question(self, example: TokenizedExample, rng: Random) -> Tokens:
         """The question of a training example, redrawn if the settings say so."""

@@ -9,6 +9,7 @@ Shapes: B rows, H key-value heads, T columns so far, E width of a head.
 """
 
 import copy
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -53,7 +54,7 @@ class _Append(torch.autograd.Function):
         store: _Store = ctx.store
         if gradient is not None:
             if store.gradient is None:
-                store.gradient = torch.zeros_like(store.buffer)  # type: ignore[arg-type]
+                store.gradient = torch.zeros_like(store.buffer)
             store.gradient[:, :, : ctx.stop] += gradient
         if store.gradient is None:
             return None, None, None
@@ -66,6 +67,10 @@ class _Append(torch.autograd.Function):
 class GrowingLayer(DynamicLayer):
     """One layer's keys and values, each in a buffer of `num_columns`."""
 
+    keys: Tensor | None
+    values: Tensor | None
+    is_initialized: bool
+
     def __init__(self, num_columns: int) -> None:
         super().__init__()
         self._key_store, self._value_store = _Store(num_columns), _Store(num_columns)
@@ -74,8 +79,9 @@ class GrowingLayer(DynamicLayer):
         """Append new columns, (B, H, T, E) each; returns all columns so far."""
         if not self.is_initialized:
             self.dtype, self.device, self.is_initialized = key_states.dtype, key_states.device, True
-        self.keys = _Append.apply(key_states, self.keys, self._key_store)
-        self.values = _Append.apply(value_states, self.values, self._value_store)
+        append: Callable[[Tensor, Tensor | None, _Store], Tensor] = _Append.apply
+        self.keys = append(key_states, self.keys, self._key_store)
+        self.values = append(value_states, self.values, self._value_store)
         return self.keys, self.values
 
 

@@ -32,11 +32,10 @@ class LatentConfig(PreTrainedConfig):
         checkpoint_passes: bool = False,
         **kwargs: Any,
     ) -> None:
-        if text_config is None:
-            text_config = AutoConfig.for_model("gpt2")
-        elif isinstance(text_config, dict):
-            text_config = AutoConfig.for_model(**text_config)
-        self.text_config = text_config
+        if text_config is None or isinstance(text_config, dict):
+            text_config = AutoConfig.for_model(**(text_config or {"model_type": "gpt2"}))
+        decoder: PreTrainedConfig = text_config
+        self.text_config = decoder
         self.latent_token_id = latent_token_id
         self.start_latent_token_id = start_latent_token_id
         self.end_latent_token_id = end_latent_token_id
@@ -44,10 +43,10 @@ class LatentConfig(PreTrainedConfig):
         self.schedule = schedule or {"name": "sequential"}
         self.checkpoint_passes = checkpoint_passes
         # tools above the model (Trainer, TRL, PEFT, generate) look for these at the top level
-        kwargs.setdefault("vocab_size", text_config.vocab_size)
-        kwargs.setdefault("hidden_size", text_config.hidden_size)
-        kwargs.setdefault("tie_word_embeddings", text_config.tie_word_embeddings)
-        kwargs.setdefault("attn_implementation", text_config._attn_implementation)
+        kwargs.setdefault("vocab_size", decoder.vocab_size)
+        kwargs.setdefault("hidden_size", decoder.hidden_size)
+        kwargs.setdefault("tie_word_embeddings", decoder.tie_word_embeddings)
+        kwargs.setdefault("attn_implementation", decoder._attn_implementation)
         for key in ("pad_token_id", "bos_token_id", "eos_token_id"):
-            kwargs.setdefault(key, getattr(text_config, key, None))
+            kwargs.setdefault(key, getattr(decoder, key, None))
         super().__init__(**kwargs)

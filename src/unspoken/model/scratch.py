@@ -1,5 +1,7 @@
 """New decoders from four numbers: architecture, layers, heads, width."""
 
+from typing import Any
+
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
@@ -36,7 +38,7 @@ def new_decoder(
         pad_token_id: Padding.
         seed: Seed of the weights; the process's random state is left as it was.
     """
-    common = {"vocab_size": vocab_size, "initializer_range": init_std}
+    common: dict[str, Any] = {"vocab_size": vocab_size, "initializer_range": init_std}
     common |= {"bos_token_id": eos_token_id, "eos_token_id": eos_token_id, "pad_token_id": pad_token_id}
     if arch == "gpt2":
         config = AutoConfig.for_model(

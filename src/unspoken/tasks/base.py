@@ -14,6 +14,9 @@ class Task(Settings, ABC):
     A task knows no tensor and no token. Adding one takes one file in this folder, one line in `TASKS`, one recipe.
     """
 
+    name: str
+    """The key of the task in `TASKS`."""
+
     @property
     def text(self) -> TextFormat:
         """How the pieces of an example are written."""

@@ -59,12 +59,12 @@ class Noise(ThoughtSource):
     def forward(self, history: History) -> Tensor:
         """See `ThoughtSource.forward`."""
         thought_BSD: Tensor = self.source(history)
-        norm_BS1 = thought_BSD.norm(dim=-1, keepdim=True)
-        direction_BSD = torch.randn(thought_BSD.shape, generator=self.generator).to(thought_BSD)
+        norm_BS1: Tensor = thought_BSD.norm(dim=-1, keepdim=True)
+        direction_BSD: Tensor = torch.randn(thought_BSD.shape, generator=self.generator).to(thought_BSD)
         direction_BSD = direction_BSD / direction_BSD.norm(dim=-1, keepdim=True)
         if self.strength == float("inf"):
             return direction_BSD * norm_BS1
-        noisy_BSD = thought_BSD + self.strength * norm_BS1 * direction_BSD
+        noisy_BSD: Tensor = thought_BSD + self.strength * norm_BS1 * direction_BSD
         return noisy_BSD * (norm_BS1 / noisy_BSD.norm(dim=-1, keepdim=True))
 
 

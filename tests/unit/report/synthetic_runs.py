@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from unspoken.evaluate.statistics import wilson
+from unspoken.evaluation.statistics import wilson
 from unspoken.records import Evaluation, Prediction
 
 ENVIRONMENT = {

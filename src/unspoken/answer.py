@@ -1,0 +1,114 @@
+"""`unspoken run`: one question to a trained model, and what it thought."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unspoken.data.collate import collate
+from unspoken.data.tokenize import tokenize
+from unspoken.data.tokenizer import thought_tokens
+from unspoken.errors import RecipeError
+from unspoken.records import Example
+from unspoken.run_directory import Run
+
+LENS_WORDS = 5
+"""Words shown for each thought."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a model wrote.
+
+    Attributes:
+        text: All it wrote.
+        answer: The part that the task reads as the answer; None when there is none.
+        thoughts: For each thought, in order, the words it is closest to through the language model's head, with their
+            probabilities.
+        num_passes: Forward passes, thoughts and tokens.
+    """
+
+    text: str
+    answer: str | None
+    thoughts: tuple[tuple[tuple[str, float], ...], ...]
+    num_passes: int
+
+
+@torch.no_grad()
+def ask(
+    run: Run,
+    question: str,
+    *,
+    num_thoughts: int | None = None,
+    max_new_tokens: int | None = None,
+    sample: bool = False,
+    temperature: float = 1.0,
+    seed: int = 0,
+) -> Answer:
+    """Ask an opened run one question, premises and all, as its task writes it.
+
+    Args:
+        run: The model and how it was trained.
+        question: The text of the question.
+        num_thoughts: How often to think; default: as often as in training.
+        max_new_tokens: Longest answer in tokens; default: the task's.
+        sample: Draw the words instead of taking the likeliest.
+        temperature: Of the drawing.
+        seed: Of the drawing.
+
+    Raises:
+        RecipeError: The method has no thoughts, or the number or temperature is out of range.
+        DataError: A word is not in the vocabulary.
+    """
+    problems = []
+    if not question.strip():
+        problems.append("question: it is empty; write one")
+    if num_thoughts is not None and num_thoughts < 0:
+        problems.append(f"thoughts: {num_thoughts} is negative; give 0 or more")
+    if sample and not temperature > 0:
+        problems.append(f"temperature: {temperature} is not positive; give e.g. 1.0")
+    if problems:
+        raise RecipeError("unspoken run", problems)
+    tokens = thought_tokens(run.tokenizer)
+    example = Example("question", question, (), "")
+    (row,) = tokenize([example], run.recipe.task.text, run.tokenizer)
+    prompt = run.recipe.method.prompt(row, run.stage, tokens, num_thoughts)
+    batch = collate([prompt], pad_id=run.model.config.pad_token_id or 0, align=False)
+    inputs = {key: batch[key].to(run.model.device) for key in ("input_ids", "attention_mask")}
+    torch.manual_seed(seed)
+    output = run.model.generate(
+        **inputs,
+        max_new_tokens=max_new_tokens or run.recipe.task.max_new_tokens,
+        do_sample=sample,
+        temperature=temperature if sample else None,
+        pad_token_id=run.model.config.pad_token_id,
+    )
+    new = output[0, inputs["input_ids"].size(1) :].tolist()
+    forced = prompt.input_ids[len(prompt.input_ids) - prompt.num_forced :].tolist()
+    text = run.tokenizer.decode([*forced, *new], skip_special_tokens=True)
+    thoughts = run.model.model(**inputs).thoughts
+    return Answer(
+        text=text,
+        answer=run.recipe.task.read_answer(text),
+        thoughts=() if thoughts is None else tuple(lens(run, thought) for thought in thoughts[0]),
+        num_passes=run.model.model.schedule.extra_passes(prompt.num_thoughts) + len(new),
+    )
+
+
+def lens(run: Run, thought: Tensor, count: int = LENS_WORDS) -> tuple[tuple[str, float], ...]:
+    """The words a thought (D,) is closest to, read by the language model's head as if it were a state."""
+    probabilities, ids = run.model.lm_head(thought).float().softmax(dim=-1).topk(count)
+    words = [run.tokenizer.decode([token]) for token in ids.tolist()]
+    return tuple(zip(words, probabilities.tolist(), strict=True))
+
+
+def render(answer: Answer, *, show_thoughts: bool) -> str:
+    """The answer as lines of text."""
+    lines = []
+    if show_thoughts:
+        for number, words in enumerate(answer.thoughts, 1):
+            shown = "  ".join(f"{word!r} {probability:.2f}" for word, probability in words)
+            lines.append(f"thought {number}: {shown}")
+        if not answer.thoughts:
+            lines.append("no thoughts: this model answers in words alone")
+    return "\n".join([*lines, answer.text])

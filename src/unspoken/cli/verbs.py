@@ -1,0 +1,320 @@
+"""The verbs of the command line. Each calls one function of the package, which it imports when it runs."""
+
+import argparse
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from unspoken.cli.terminal import complain, is_first_process, progress_bar, say
+
+if TYPE_CHECKING:
+    from unspoken.legacy import Translation
+    from unspoken.tasks import Task
+
+DONE, FAILED = 0, 1
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One verb of the command line.
+
+    Attributes:
+        help: What it does, in a line.
+        configure: Adds its arguments.
+        run: Does it, and returns the exit code.
+    """
+
+    help: str
+    configure: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], int]
+
+
+class Once(argparse.Action):
+    """An option that may be given once: of two values one would be lost."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        """See `argparse.Action`."""
+        seen = namespace.__dict__.setdefault("_seen", set())
+        if option_string in seen:
+            parser.error(f"argument {option_string} is given twice; give it once")
+        seen.add(option_string)
+        setattr(namespace, self.dest, values)
+
+
+def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or the name of a shipped recipe (hops/coconut)")
+    parser.add_argument("overrides", metavar="section.key=value", nargs="*", help="change settings of the recipe")
+
+
+def _tell(legacy: "Translation | None") -> None:
+    """Say what became of a released file."""
+    if legacy is not None and is_first_process():
+        complain("this is a file of the released Coconut; it is read as")
+        for line in legacy.said:
+            complain(f"  {line}")
+
+
+def _hide_loading_bars() -> None:
+    """Leave out the library's bars for files of this machine; those of a download are worth seeing."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from unspoken.plan import plan, render
+    from unspoken.recipe import open_recipe
+
+    source = open_recipe(arguments.recipe, arguments.overrides)
+    _tell(source.legacy)
+    say(render(plan(source.recipe)))
+    return DONE
+
+
+def _configure_train(parser: argparse.ArgumentParser) -> None:
+    _recipe_arguments(parser)
+    parser.add_argument("--out", type=Path, metavar="DIR", action=Once, help="run directory; default: runs/TASK-METHOD")
+    parser.add_argument("--resume", action="store_true", help="continue the run in that directory")
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from unspoken.recipe import open_recipe
+
+    source = open_recipe(arguments.recipe, arguments.overrides)
+    recipe, legacy = source.recipe, source.legacy
+    _tell(legacy)
+    if legacy is not None and legacy.only_eval:
+        return _evaluate_released(legacy)
+    names = f"{recipe.task.describe()['name']}-{recipe.method.model_dump()['name']}"
+    out = arguments.out or (legacy.run if legacy is not None else Path("runs") / names)
+    if is_first_process():  # the others may come when the first has begun to write
+        _check_run_directory(out, resume=arguments.resume)
+    if recipe.model.path is None or Path(recipe.model.path).is_dir():
+        _hide_loading_bars()
+    from unspoken.training.supervised import train
+
+    run = train(recipe, out, resume=arguments.resume)
+    if is_first_process():
+        say(str(run))
+    return DONE
+
+
+def _check_run_directory(out: Path, *, resume: bool) -> None:
+    from unspoken.errors import CheckpointError
+
+    if out.exists() and not out.is_dir():
+        raise CheckpointError(f"{out} is a file; choose a directory with --out")
+    # a lock or an unfinished file is no run
+    holds = out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir())
+    if holds and not resume:
+        raise CheckpointError(
+            f"{out} is not empty; continue its run with --resume, or choose another directory with --out"
+        )
+    if resume and not holds:
+        raise CheckpointError(f"{out} holds no run to resume; start it without --resume, or correct --out")
+
+
+def _evaluate_released(legacy: "Translation") -> int:
+    """`only_eval: True`: evaluate the model at `load_model_path` on the validation file."""
+    from unspoken.errors import CheckpointError
+
+    run, data = legacy.load_model_path, Path(str(legacy.recipe["task"]["validation"]))
+    if run is None or not run.is_dir():
+        raise CheckpointError(
+            f"only_eval: True evaluates the run at load_model_path, found {run}; "
+            f"give a run directory, as in `unspoken eval RUN --data {data}`"
+        )
+    return _evaluate_and_print(run, data=data, split="test", overrides=())
+
+
+def _configure_eval(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="directory of a finished run")
+    parser.add_argument(
+        "overrides", metavar="key=value", nargs="*", help="settings of evaluate, e.g. controls=[zero,mean]"
+    )
+    parser.add_argument("--data", type=Path, metavar="FILE", action=Once, help="rows to evaluate on instead of a split")
+    parser.add_argument(
+        "--split",
+        choices=("train", "validation", "test"),
+        default="validation",
+        action=Once,
+        help="choose settings on validation (the default), measure on test once",
+    )
+
+
+def _eval(arguments: argparse.Namespace) -> int:
+    return _evaluate_and_print(arguments.run, data=arguments.data, split=arguments.split, overrides=arguments.overrides)
+
+
+def _evaluate_and_print(run: Path, *, data: Path | None, split: Any, overrides: Sequence[str]) -> int:
+    _hide_loading_bars()
+    from unspoken.evaluation.evaluate import evaluate, table
+
+    with progress_bar("rows") as progress:
+        results = evaluate(run, data=data, split=split, overrides=overrides, progress=progress)
+    if is_first_process():
+        say(table(results))
+    return DONE
+
+
+def _configure_run(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="directory of a finished run")
+    parser.add_argument("question", metavar="QUESTION", help="premises and question, as the task writes them")
+    parser.add_argument("--thoughts", type=int, metavar="N", action=Once, help="think N times; default: as trained")
+    parser.add_argument("--show-thoughts", action="store_true", help="the words each thought is closest to")
+    parser.add_argument("--max-new-tokens", type=int, metavar="N", action=Once, help="longest answer")
+    parser.add_argument("--sample", action="store_true", help="draw words instead of taking the likeliest")
+    parser.add_argument("--temperature", type=float, default=1.0, action=Once, help="of the drawing")
+    parser.add_argument("--seed", type=int, default=0, action=Once, help="of the drawing")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    _hide_loading_bars()
+    from unspoken.answer import ask, render
+    from unspoken.run_directory import open_run
+
+    answer = ask(
+        open_run(arguments.run),
+        arguments.question,
+        num_thoughts=arguments.thoughts,
+        max_new_tokens=arguments.max_new_tokens,
+        sample=arguments.sample,
+        temperature=arguments.temperature,
+        seed=arguments.seed,
+    )
+    say(render(answer, show_thoughts=arguments.show_thoughts))
+    return DONE
+
+
+def _configure_make(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", metavar="TASK", help="a task that makes its rows: hops, prosqa, prontoqa ...")
+    parser.add_argument("overrides", metavar="key=value", nargs="*", help="settings of the task, e.g. train_rows=1000")
+    parser.add_argument("--split", choices=("train", "validation", "test"), required=True, action=Once)
+    parser.add_argument("--out", type=Path, metavar="FILE", required=True, action=Once, help="a .json or .jsonl file")
+
+
+def _make(arguments: argparse.Namespace) -> int:
+    from unspoken.tasks.make import account, make
+
+    ledger = make(_task(arguments.task, arguments.overrides), arguments.split, arguments.out)
+    say(account(ledger, arguments.out))
+    return DONE
+
+
+def _configure_convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, metavar="SOURCE", help="the published file")
+    parser.add_argument(
+        "--format",
+        required=True,
+        action=Once,
+        help="gsm8k (also lines of iCoT), gsm8k_sentences, multiplication, prosqa, prosqa_symbols, prontoqa, custom",
+    )
+    parser.add_argument("--out", type=Path, metavar="FILE", required=True, action=Once, help="a .json or .jsonl file")
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from unspoken.tasks.make import account, convert
+
+    ledger = convert(arguments.source, arguments.out, arguments.format)
+    say(account(ledger, arguments.source))
+    return FAILED if ledger.rejected else DONE
+
+
+def _configure_check(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", metavar="FILE", nargs="+", help="data files; key=value are settings of the task")
+    parser.add_argument("--task", default="custom", action=Once, help="how rows are read; default: custom")
+    parser.add_argument("--tokenizer", metavar="PATH", action=Once, help="count the tokens of each row with it")
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from unspoken.errors import RecipeError
+    from unspoken.tasks.make import check
+
+    overrides = [name for name in arguments.files if "=" in name and not Path(name).exists()]
+    files = [Path(name) for name in arguments.files if name not in overrides]
+    if not files:
+        raise RecipeError("unspoken data check", ["there is no file to check; name at least one"])
+    count = None
+    if arguments.tokenizer is not None:
+        from unspoken.data.tokenizer import load_tokenizer
+
+        tokenizer = load_tokenizer(arguments.tokenizer)
+
+        def count(text: str) -> int:
+            return len(tokenizer(text)["input_ids"])
+
+    checked = check(files, _task(arguments.task, overrides), count)
+    say(checked.report)
+    return DONE if checked.is_clean else FAILED
+
+
+def _task(name: str, overrides: Sequence[str]) -> "Task":
+    from unspoken.recipe import resolve_task
+
+    return resolve_task(name, overrides)
+
+
+def _configure_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, metavar="DIR", default=Path("runs/bench"), action=Once)
+    parser.add_argument("--reference", type=Path, metavar="DIR", action=Once, help="a checkout to compare with")
+
+
+def _bench(arguments: argparse.Namespace) -> int:
+    from unspoken.bench import bench
+
+    say(bench(arguments.out, arguments.reference))
+    return DONE
+
+
+def _configure_report(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("runs", type=Path, metavar="RUN", nargs="+", help="directories of finished runs")
+    parser.add_argument("--out", type=Path, metavar="FILE", action=Once, help="default: report.html in the first run")
+
+
+def _write_report(arguments: argparse.Namespace) -> int:
+    from unspoken.report import write_report
+
+    say(str(write_report(arguments.runs, arguments.out or arguments.runs[0] / "report.html")))
+    return DONE
+
+
+def _configure_list(parser: argparse.ArgumentParser) -> None:
+    from unspoken.catalogue import KINDS
+
+    parser.add_argument("kind", choices=KINDS)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from unspoken.catalogue import catalogue, render
+
+    say(render(catalogue(arguments.kind)))
+    return DONE
+
+
+def _configure_demo(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--out", type=Path, metavar="DIR", default=Path("runs/demo"), action=Once)
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from unspoken.demo import demo, table
+    from unspoken.files import read_json
+
+    report = demo(arguments.out)
+    say(table(read_json(arguments.out / "results.json")))
+    say(str(report))
+    return DONE
+
+
+VERBS: dict[str, Verb] = {
+    "plan": Verb("resolved settings, stages, batch, parameters, estimates; loads nothing", _recipe_arguments, _plan),
+    "train": Verb("train a recipe into a run directory", _configure_train, _train),
+    "eval": Verb("accuracy of a run, and the same with the thoughts taken away", _configure_eval, _eval),
+    "run": Verb("ask a trained model one question", _configure_run, _run),
+    "data make": Verb("write rows of a task that generates them", _configure_make, _make),
+    "data convert": Verb("turn a published file into question, steps and answer", _configure_convert, _convert),
+    "data check": Verb("account for every row, and find questions that files share", _configure_check, _check),
+    "bench": Verb("speed and memory, beside the plain definition", _configure_bench, _bench),
+    "report": Verb("one HTML file about one or more runs", _configure_report, _write_report),
+    "list": Verb("the methods, tasks, thoughts or recipes there are", _configure_list, _list),
+    "demo": Verb("the main job, small: train, evaluate with controls, report", _configure_demo, _demo),
+}

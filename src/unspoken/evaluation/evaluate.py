@@ -1,0 +1,148 @@
+"""`unspoken eval`: a run answers a data set, with its thoughts and with them taken away."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from unspoken import files
+from unspoken.config import EvaluateSettings
+from unspoken.data.tokenizer import thought_tokens
+from unspoken.device import best_device, environment, join_processes, rank
+from unspoken.errors import DataError
+from unspoken.evaluation.predict import predict
+from unspoken.evaluation.statistics import aggregate
+from unspoken.prepare import Rows, read_examples, tokenize_rows
+from unspoken.recipe import Recipe, override
+from unspoken.records import Prediction, Split
+from unspoken.run_directory import PREDICTIONS, RESULTS, Run, open_run
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate(
+    run: Path,
+    *,
+    data: Path | None = None,
+    split: Split = "validation",
+    overrides: Sequence[str] = (),
+    progress: Callable[[str, int, int], None] = lambda condition, done, total: None,
+) -> dict[str, Any]:
+    """Evaluate a finished run, and write `results.json` and one file of predictions per condition into it.
+
+    Args:
+        run: The run directory.
+        data: A file to evaluate on instead of a split of the run's own task.
+        split: Which split; choose settings on `validation`, and measure on `test` once.
+        overrides: `key=value` for the recipe's `evaluate` section, e.g. `controls=[zero,mean]`.
+        progress: Called with the condition, the rows done and the rows there are.
+
+    Returns:
+        What `results.json` holds.
+
+    Raises:
+        UnspokenError: The run or the data cannot be used.
+    """
+    join_processes()
+    opened = open_run(run)
+    opened.model.to(best_device())
+    recipe = override(opened.recipe, [f"evaluate.{change}" for change in overrides])
+    rows = _rows(opened, recipe, data, split)
+    conditions = {"none": _predict(opened, recipe, rows, "none", progress)}
+    thinks = any(prediction.num_thoughts for prediction in conditions["none"])
+    for control in recipe.evaluate.controls:
+        if thinks:
+            conditions[control] = _predict(opened, recipe, rows, control, progress)
+    results = summarise(opened, recipe, rows, conditions, str(data) if data else split)
+    if rank() == 0:
+        for condition, predictions in conditions.items():
+            name = PREDICTIONS if condition == "none" else f"predictions.{condition}.jsonl"
+            files.write_json_lines(run / name, [asdict(prediction) for prediction in predictions])
+        files.write_json(run / RESULTS, results)
+    return results
+
+
+def _rows(opened: Run, recipe: Recipe, data: Path | None, split: Split) -> Rows:
+    task = recipe.task
+    if data is not None:
+        if "test" not in type(task).model_fields:
+            raise DataError(f"{task.name} makes its own rows and reads no file; leave --data out, or choose a --split")
+        task = task.model_copy(update={"test": data})
+        split = "test"
+    examples, ledger = read_examples(task, split)
+    return tokenize_rows(recipe, examples, ledger, opened.tokenizer, opened.model)
+
+
+def _predict(
+    opened: Run, recipe: Recipe, rows: Rows, control: str, progress: Callable[[str, int, int], None]
+) -> list[Prediction]:
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        progress(control, done, len(rows.examples))
+
+    tokens = thought_tokens(opened.tokenizer)
+    settings: EvaluateSettings = recipe.evaluate
+    return predict(
+        opened.model,
+        opened.tokenizer,
+        recipe.task,
+        rows.examples,
+        [recipe.method.prompt(row, opened.stage, tokens) for row in rows.tokenized],
+        batch_size=settings.batch_size,
+        max_new_tokens=settings.max_new_tokens,
+        control=control,
+        progress=advance,
+    )
+
+
+def summarise(
+    opened: Run, recipe: Recipe, rows: Rows, conditions: dict[str, list[Prediction]], data: str
+) -> dict[str, Any]:
+    """The figures of all conditions.
+
+    `accuracy_without_thoughts` is that of the control `zero`, null where it was not measured. A method without thoughts
+    loses nothing when they are taken away.
+    """
+    figures = {condition: asdict(aggregate(predictions)) for condition, predictions in conditions.items()}
+    thinks = figures["none"]["thoughts_per_answer"] > 0
+    without = figures.get("zero") if thinks else figures["none"]
+    return {
+        **figures["none"],
+        "accuracy_without_thoughts": without["accuracy"] if without else None,
+        "interval_without_thoughts": without["interval"] if without else None,
+        "controls": {condition: values for condition, values in figures.items() if condition != "none"},
+        "method": recipe.method.name,
+        "thoughts": recipe.thoughts["name"] if thinks else None,
+        "task": recipe.task.name,
+        "data": data,
+        "data_sha256": rows.fingerprint,
+        "stage": opened.stage,
+        "seed": recipe.train.seed,
+        "num_parameters": opened.summary["num_parameters"],
+        "model_sha256": opened.summary["sha256"]["model.safetensors"],
+        "settings": recipe.evaluate.model_dump(mode="json"),
+        "date": datetime.now(UTC).date().isoformat(),
+        "environment": environment(),
+    }
+
+
+def table(results: dict[str, Any]) -> str:
+    """The figures as lines of text: one for the model as trained, one for each control."""
+    lines = [
+        f"{'condition':<16} {'accuracy':>8}  {'95% interval':<15} {'n':>6} {'words':>7} {'thoughts':>9} {'passes':>7}"
+    ]
+    for name, figures in [("as trained", results), *sorted(results["controls"].items())]:
+        low, high = figures["interval"]
+        lines.append(
+            f"{name:<16} {figures['accuracy']:>8.3f}  [{low:.3f}, {high:.3f}]  {figures['n']:>6} "
+            f"{figures['tokens_per_answer']:>7.1f} {figures['thoughts_per_answer']:>9.1f} "
+            f"{figures['passes_per_answer']:>7.1f}"
+        )
+    unanswered = results["num_unanswered"]
+    lines.append(f"{unanswered} of {results['n']} rows gave no answer that could be read; they count as not right")
+    return "\n".join(lines)

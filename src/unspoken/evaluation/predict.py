@@ -1,0 +1,108 @@
+"""Examples -> predictions: batched, cached, every row exactly once on any number of processes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from unspoken.data.collate import collate
+from unspoken.device import gather_rows, in_group, rank, world_size
+from unspoken.evaluation.controls import controlled
+from unspoken.model import LatentForCausalLM
+from unspoken.records import Example, Prediction, StagedExample
+from unspoken.tasks.base import Task
+
+
+def predict(
+    model: LatentForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    examples: Sequence[Example],
+    prompts: Sequence[StagedExample],
+    *,
+    batch_size: int = 64,
+    max_new_tokens: int | None = None,
+    control: str = "none",
+    progress: Callable[[int], None] = lambda rows: None,
+) -> list[Prediction]:
+    """Answer every example greedily and score the answers.
+
+    Args:
+        model: Put into evaluation mode for the time being.
+        tokenizer: Its own.
+        task: Scores the answers.
+        examples: The rows.
+        prompts: What the model reads for each of them.
+        batch_size: Rows generated together.
+        max_new_tokens: Longest answer in tokens; default: the task's.
+        control: What the thoughts are replaced by, see `controls.controlled`.
+        progress: Called with the number of rows done.
+
+    Returns:
+        One prediction an example, in their order, the same on every process.
+    """
+    was_training = model.training
+    rows = []
+    try:
+        model.eval()
+        context, used = controlled(model, prompts, control)
+        # processes that cannot exchange rows answer all of them, each for itself
+        mine = range(rank(), len(used), world_size()) if in_group() else range(len(used))
+        with context:
+            for index, tokens in answers(
+                model, [used[i] for i in mine], batch_size, max_new_tokens or task.max_new_tokens
+            ):
+                position, prompt = mine[index], used[mine[index]]
+                forced = prompt.input_ids[len(prompt.input_ids) - prompt.num_forced :].tolist()
+                text = tokenizer.decode([*forced, *tokens], skip_special_tokens=True)
+                rows.append(
+                    {"position": position, **asdict(_judge(model, task, examples[position], text, prompt, len(tokens)))}
+                )
+                progress(1)
+    finally:
+        model.train(was_training)
+    gathered = sorted(gather_rows(rows, model.device), key=lambda row: int(row["position"]))
+    return [Prediction(**{key: value for key, value in row.items() if key != "position"}) for row in gathered]
+
+
+def _judge(
+    model: LatentForCausalLM, task: Task, example: Example, text: str, prompt: StagedExample, num_tokens: int
+) -> Prediction:
+    score = task.score(example, text)
+    return Prediction(
+        id=example.id,
+        question=task.text.premise_separator.join([*example.premises, example.question]),
+        expected=example.answer,
+        text=text,
+        predicted=score.predicted,
+        verdict=score.verdict,
+        num_thoughts=prompt.num_thoughts,
+        num_tokens=num_tokens,
+        num_passes=model.model.schedule.extra_passes(prompt.num_thoughts) + num_tokens,
+    )
+
+
+@torch.no_grad()
+def answers(
+    model: LatentForCausalLM, prompts: Sequence[StagedExample], batch_size: int, max_new_tokens: int
+) -> Iterator[tuple[int, list[int]]]:
+    """Greedy answers, each with the index of its prompt; order as computed: rows of like length together."""
+    order = sorted(range(len(prompts)), key=lambda i: (prompts[i].num_thoughts, len(prompts[i].input_ids)))
+    pad, end = model.config.pad_token_id or 0, model.config.eos_token_id
+    # a model that fills all its positions without an end has no more to say
+    positions = model.num_positions
+    # batches of equal size: none is left with a single row, which could not exchange thoughts with another
+    for chosen in np.array_split(order, -(-len(order) // batch_size)) if order else []:
+        batch = collate([prompts[index] for index in chosen], pad_id=pad, align=False)
+        output = model.generate(
+            input_ids=batch["input_ids"].to(model.device),
+            attention_mask=batch["attention_mask"].to(model.device),
+            max_new_tokens=min(max_new_tokens, positions - batch["input_ids"].size(1)),
+            do_sample=False,
+            eos_token_id=end,
+            pad_token_id=pad,
+        )
+        for index, tokens in zip(chosen, output[:, batch["input_ids"].size(1) :].tolist(), strict=True):
+            yield index, tokens[: tokens.index(end) + 1] if end in tokens else tokens

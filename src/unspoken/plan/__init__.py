@@ -1,0 +1,5 @@
+"""`unspoken plan`: everything a recipe decides, before anything is loaded."""
+
+from unspoken.plan.build import Plan, plan, render
+
+__all__ = ["Plan", "plan", "render"]

@@ -1,0 +1,129 @@
+"""What training will take, before anything runs: arithmetic on the shape, and speeds that are stated with the result.
+
+These are estimates, meant to be too high rather than too low; `unspoken bench` measures.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from unspoken.plan.shape import Shape, num_parameters
+
+CORE_FLOPS = 1.5e10
+"""Useful operations a second of one CPU core in fp32."""
+GPU_FLOPS = {False: 2.0e13, True: 8.0e13}
+"""The same of one GPU, in fp32 (TF32) and in 16 bits."""
+PASS_SECONDS = {False: 4.0e-3, True: 1.0e-3}
+"""What a layer takes in one pass besides arithmetic, forward and backward, on a CPU and on a GPU."""
+
+BYTES_PER_WEIGHT = 16
+"""fp32 weight, gradient and two moments of Adam."""
+STATES_PER_LAYER = 36
+"""Numbers kept for the backward pass, in widths of the model, for each layer and position."""
+RUNTIME_BYTES = 0.7e9
+"""Python, PyTorch and their libraries."""
+ADAPTER_SHARE = 0.03
+"""Share of the weights that adapters train, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What training will take.
+
+    Attributes:
+        memory: Bytes of a process at its peak.
+        smaller: The same with a half, a quarter and an eighth of the rows in a forward pass: (rows, bytes).
+        seconds: Time of training, validation not counted.
+        checkpoint: Bytes of one checkpoint with the optimizer's state.
+        basis: The speeds it assumes.
+    """
+
+    memory: float
+    smaller: tuple[tuple[int, float], ...]
+    seconds: float
+    checkpoint: float
+    basis: str
+
+
+def estimate(
+    shape: Shape,
+    *,
+    rows: int,
+    micro: int,
+    processes: int,
+    steps_per_epoch: int,
+    stages: Sequence[tuple[int, float, float, int]],
+    sequential: bool,
+    half: bool,
+    recomputed: bool,
+    adapters: bool,
+) -> Estimate:
+    """Memory and time of a training run.
+
+    Args:
+        shape: Of the decoder.
+        rows: Training rows.
+        micro: Rows of a forward pass.
+        processes: Processes of the run.
+        steps_per_epoch: Forward passes over micro-batches of each process in an epoch.
+        stages: For each stage its epochs, mean positions of a row, mean trained positions, and thoughts.
+        sequential: Whether each thought takes a pass.
+        half: Whether most numbers have 16 bits.
+        recomputed: Whether passes are recomputed in the backward pass.
+        adapters: Whether only adapters are trained.
+    """
+    weights = num_parameters(shape)
+    per_token = weights - shape.vocabulary * shape.width * (1 if shape.tied else 2)
+    on_gpu = Path("/dev/nvidia0").exists()
+    operations = overhead = 0.0
+    for epochs, length, trained, thoughts in stages:
+        attention = 2 * shape.layers * shape.width * length
+        row = 6 * (length * (per_token + attention) + trained * shape.vocabulary * shape.width)
+        operations += epochs * rows * row * (4 / 3 if recomputed else 1)
+        passes = thoughts + 1 if sequential else 1
+        overhead += epochs * steps_per_epoch * passes * shape.layers * PASS_SECONDS[on_gpu]
+    speed = GPU_FLOPS[half] if on_gpu else CORE_FLOPS * _cores() / processes
+    trainable = ADAPTER_SHARE if adapters else 1.0
+    fixed = RUNTIME_BYTES + weights * (4 + (BYTES_PER_WEIGHT - 4) * trainable)
+    a_row = max(_activations(shape, *stage[1:], half=half, recomputed=recomputed) for stage in stages)
+    return Estimate(
+        memory=fixed + micro * a_row,
+        smaller=tuple((micro // part, fixed + micro // part * a_row) for part in (2, 4, 8) if micro % part == 0),
+        seconds=operations / processes / speed + overhead,
+        checkpoint=weights * (4 + 8 * trainable),
+        basis=_basis(on_gpu, processes, half),
+    )
+
+
+def _activations(shape: Shape, length: float, trained: float, thoughts: int, *, half: bool, recomputed: bool) -> float:
+    """Bytes that a row keeps for the backward pass, padded to the longest of its batch."""
+    length, number = 1.3 * length, 3 if half else 4
+    states = length * shape.layers * shape.width * STATES_PER_LAYER
+    scores = 2 * shape.layers * shape.heads * length * length
+    cache = 2 * shape.layers * shape.width * length * (thoughts if recomputed else 1)
+    logits = 3 * 1.3 * trained * shape.vocabulary
+    kept = (states + scores) / shape.layers if recomputed else states + scores
+    return number * (kept + cache) + 4 * logits
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _basis(on_gpu: bool, processes: int, half: bool) -> str:
+    if on_gpu:
+        return f"{processes} GPU{'s' * (processes > 1)} at {GPU_FLOPS[half] / 1e12:.0f} TFLOP/s each"
+    return f"{_cores()} CPU cores at {CORE_FLOPS / 1e9:.0f} GFLOP/s each"
+
+
+def megabytes(count: float) -> str:
+    """A number of bytes for people."""
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{max(count / 1e6, 1):.0f} MB"
+
+
+def minutes(seconds: float) -> str:
+    """A duration for people."""
+    if seconds < 90:
+        return f"{max(seconds, 1):.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

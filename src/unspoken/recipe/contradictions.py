@@ -1,0 +1,297 @@
+"""Settings that are each fine and do not fit together: what is wrong, why, and what to set instead."""
+
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from functools import cache
+from typing import Any
+
+from unspoken.config import EvaluateSettings, ModelSettings, TrainSettings
+from unspoken.errors import RecipeError
+from unspoken.methods import Method
+from unspoken.recipe.problems import Problem, advice
+from unspoken.tasks import Task
+from unspoken.tasks.prosqa import ProsQA
+
+DEFAULT_THOUGHTS: Mapping[str, Any] = {"name": "last_hidden"}
+CONTROLS = ("zero", "mean", "noise", "another_row", "removed")
+WITHOUT_FRONTIERS = frozenset({"prontoqa", "gsm8k", "multiplication", "custom"})
+
+OWNED = {
+    "output_dir": "--out",
+    "seed": "train.seed",
+    "data_seed": "train.seed",
+    "learning_rate": "train.learning_rate",
+    "lr_scheduler_type": "train.lr_schedule",
+    "lr_scheduler_kwargs": "train.lr_schedule",
+    "warmup_steps": "train.warmup_steps",
+    "warmup_ratio": "train.warmup_steps",
+    "weight_decay": "train.weight_decay",
+    "adam_beta1": "train.betas",
+    "adam_beta2": "train.betas",
+    "max_grad_norm": "train.max_grad_norm",
+    "num_train_epochs": "train.epochs",
+    "max_steps": "train.epochs",
+    "per_device_train_batch_size": "train.micro_batch_size",
+    "gradient_accumulation_steps": "train.batch_size and train.micro_batch_size",
+    "auto_find_batch_size": "train.micro_batch_size",
+    "per_device_eval_batch_size": "evaluate.batch_size",
+    "bf16": "train.precision",
+    "fp16": "train.precision",
+    "save_strategy": "train.save",
+    "save_steps": "train.save",
+    "save_total_limit": "train.keep_checkpoints",
+    "load_best_model_at_end": "train.save",
+    "eval_strategy": "train.validate_every",
+    "eval_steps": "train.validate_every",
+    "logging_strategy": "train.log_every",
+    "logging_steps": "train.log_every",
+    "dataloader_num_workers": "train.workers",
+    "report_to": "train.report_to",
+    "resume_from_checkpoint": "--resume",
+}
+"""Fields of transformers.TrainingArguments that a setting of ours decides."""
+
+REFUSED = {
+    "dataloader_persistent_workers": "such workers keep the dataset of the first epoch, which freezes the curriculum "
+    "at its first stage; remove it",
+    "gradient_checkpointing": "it drops the key-value cache and changes the loss without a word; "
+    "set model.checkpoint_passes: true instead",
+    "gradient_checkpointing_kwargs": "model.checkpoint_passes: true recomputes whole passes and needs no settings; "
+    "use it instead",
+    "activation_checkpointing": "it drops the key-value cache and changes the loss without a word; "
+    "set model.checkpoint_passes: true instead",
+    "activation_checkpointing_kwargs": "model.checkpoint_passes: true recomputes whole passes and needs no settings; "
+    "use it instead",
+    "dataloader_drop_last": "every row is trained exactly once an epoch; remove it",
+    "train_sampling_strategy": "batches are drawn by unspoken.data.loader, by length and seed; remove it",
+    "group_by_length": "batches are drawn by unspoken.data.loader, by length and seed; remove it",
+    "remove_unused_columns": "rows are laid out anew at each stage and have no columns to remove; remove it",
+}
+"""Fields that would break what a run promises."""
+
+
+def contradictions(
+    *,
+    task: Task | None,
+    model: ModelSettings | None,
+    method: Method | None,
+    train: TrainSettings | None,
+    evaluate: EvaluateSettings | None,
+    thoughts: Mapping[str, Any],
+) -> list[Problem]:
+    """Everything that does not fit together; a section that could not be read is None and is not judged."""
+    problems: list[Problem] = []
+    if model:
+        problems += _model(model)
+    if train:
+        problems += _train(train)
+        problems += _trainer(train.trainer)
+    if evaluate:
+        problems += _evaluate(evaluate)
+    if method:
+        problems += _method(method, thoughts)
+    if method and model:
+        problems += _positions(method, model)
+    if method and task:
+        problems += _frontiers(method, task)
+    return problems
+
+
+def default_schedule(thoughts: Mapping[str, Any]) -> dict[str, Any]:
+    """Single where the thoughts read no state, else sequential."""
+    return {"name": "sequential" if _reads_states(thoughts) else "single"}
+
+
+def source_problems(thoughts: Mapping[str, Any], schedule: Mapping[str, Any] | None, width: int) -> list[Problem]:
+    """What is wrong with the thought source and the schedule.
+
+    The default of both is known to be right; any other is built to see, which needs torch.
+    """
+    reads = True
+    if thoughts != DEFAULT_THOUGHTS:
+        problem = _build(thoughts, width)
+        if problem is not None:
+            return problem
+        reads = _reads_states(thoughts)
+    if schedule is None or schedule == {"name": "sequential"}:
+        return []
+    if schedule == {"name": "single"}:
+        if not reads:
+            return []
+        why = f"one pass needs thoughts that read no state, {thoughts.get('name')} reads them"
+        return [Problem("schedule.name", f"{why}; set schedule.name: sequential, or thoughts: {{name: pause}}")]
+    if schedule.get("name") == "jacobi" and thoughts.get("faithful"):
+        why = "the released contextual thoughts know no jacobi order"
+        return [Problem("schedule.name", f"{why}; set schedule.name: sequential, or thoughts.faithful: false")]
+    return _build_schedule(schedule)
+
+
+def _build(thoughts: Mapping[str, Any], width: int) -> list[Problem] | None:
+    import torch
+
+    from unspoken.thoughts import build_source
+
+    try:
+        with torch.device("meta"):
+            build_source(thoughts, width)
+    except RecipeError as error:
+        return [_within("thoughts", problem) for problem in error.problems]
+    return None
+
+
+def _build_schedule(schedule: Mapping[str, Any]) -> list[Problem]:
+    from dataclasses import fields
+
+    from unspoken.model.passes import SCHEDULES, build_schedule
+    from unspoken.thoughts.pause import Pause
+
+    if schedule.get("name") in SCHEDULES:
+        known = [field.name for field in fields(SCHEDULES[schedule["name"]])]
+        unknown = schedule.keys() - {"name", *known}
+        takes = ", ".join(known) or "nothing"
+        if unknown:
+            return [
+                Problem(f"schedule.{key}", f"unknown key of {schedule['name']}, which takes {takes}") for key in unknown
+            ]
+    try:
+        build_schedule(schedule, Pause(1))
+    except RecipeError as error:
+        return [_within("schedule", problem) for problem in error.problems]
+    return []
+
+
+def _within(section: str, problem: str) -> Problem:
+    key, colon, message = problem.partition(": ")
+    return Problem(f"{section}.{key}", message) if colon else Problem(section, problem)
+
+
+def _reads_states(thoughts: Mapping[str, Any]) -> bool:
+    if thoughts == DEFAULT_THOUGHTS:
+        return True
+    from unspoken.thoughts import SOURCES
+
+    return SOURCES[thoughts["name"]].reads_states
+
+
+def _model(model: ModelSettings) -> Iterator[Problem]:
+    if model.path is not None:
+        if not model.path.strip() or model.path != model.path.strip() or "\n" in model.path:
+            yield Problem("model.path", f"{model.path!r} begins or ends with white space, or is empty; remove it")
+        return
+    if model.revision is not None:
+        yield Problem(
+            "model.revision", "it names a version of model.path, which is not set; remove it or set model.path"
+        )
+    if model.width % model.heads:
+        yield Problem(
+            "model.width",
+            f"{model.width} is not a multiple of model.heads={model.heads}; "
+            f"set it to {-(-model.width // model.heads) * model.heads}",
+        )
+    elif model.arch != "gpt2" and model.width // model.heads % 2:
+        yield Problem(
+            "model.heads",
+            f"rotary positions turn pairs of numbers, but a head has {model.width // model.heads}; "
+            "choose width and heads so that width / heads is even",
+        )
+
+
+def _train(train: TrainSettings) -> Iterator[Problem]:
+    if train.micro_batch_size is not None and train.batch_size % train.micro_batch_size:
+        yield Problem(
+            "train.batch_size",
+            f"{train.batch_size} is not a multiple of train.micro_batch_size={train.micro_batch_size}, so that a step "
+            f"could not be cut into equal parts; set it to {-(-train.batch_size // train.micro_batch_size)} x "
+            f"{train.micro_batch_size} = {-(-train.batch_size // train.micro_batch_size) * train.micro_batch_size}",
+        )
+    if train.first_epoch >= train.epochs:
+        yield Problem(
+            "train.first_epoch",
+            f"training begins at epoch {train.first_epoch} of {train.epochs}, so there is nothing to train; "
+            "lower it or raise train.epochs",
+        )
+
+
+def _trainer(trainer: Mapping[str, Any]) -> Iterator[Problem]:
+    for field in trainer:
+        key = f"train.trainer.{field}"
+        if field in REFUSED:
+            if trainer[field] not in (False, None):
+                yield Problem(key, REFUSED[field])
+        elif field in OWNED:
+            yield Problem(key, f"{OWNED[field]} decides this; use that")
+        elif field not in _training_arguments():
+            close = get_close_matches(field, _training_arguments(), n=1)
+            hint = f"did you mean {close[0]}?" if close else "see its documentation, or remove it"
+            yield Problem(key, f"transformers.TrainingArguments has no such field; {hint}")
+
+
+@cache
+def _training_arguments() -> frozenset[str]:
+    """Names of the fields of transformers.TrainingArguments, read from its source: importing it takes seconds."""
+    import ast
+    from importlib.util import find_spec
+    from pathlib import Path
+
+    spec = find_spec("transformers")
+    assert spec is not None, "transformers is a dependency"
+    assert spec.submodule_search_locations, "transformers is a package"
+    path = Path(spec.submodule_search_locations[0]) / "training_args.py"
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ClassDef) and node.name == "TrainingArguments":
+            fields = [item.target for item in node.body if isinstance(item, ast.AnnAssign)]
+            return frozenset(target.id for target in fields if isinstance(target, ast.Name))
+    raise AssertionError("transformers has no TrainingArguments any more")
+
+
+def _evaluate(evaluate: EvaluateSettings) -> Iterator[Problem]:
+    for control in evaluate.controls:
+        if control not in CONTROLS:
+            yield Problem("evaluate.controls", f"unknown control {control!r}; {advice(control, CONTROLS)}")
+    if "another_row" in evaluate.controls and evaluate.batch_size < 2:
+        yield Problem("evaluate.batch_size", "another_row exchanges thoughts between rows; set it to 2 or more")
+
+
+def _method(method: Method, thoughts: Mapping[str, Any]) -> Iterator[Problem]:
+    settings = method.model_dump()
+    most = method.most_thoughts(method.final_stage)
+    if thoughts != DEFAULT_THOUGHTS and most == 0:
+        yield Problem(
+            "thoughts",
+            f"method {settings['name']} places no thought with these settings, so nothing would come of them; "
+            "remove the section, or choose method.name: coconut with thoughts",
+        )
+    if settings.get("released_counts") and settings.get("pad_thoughts"):
+        yield Problem(
+            "method.released_counts",
+            "it is about rows that get fewer thoughts, and pad_thoughts gives none fewer; "
+            "remove it or set method.pad_thoughts: false",
+        )
+
+
+def _positions(method: Method, model: ModelSettings) -> Iterator[Problem]:
+    most = method.most_thoughts(method.final_stage)
+    if model.path is None and most + 2 >= model.max_positions:
+        yield Problem(
+            "model.max_positions",
+            f"{most} thoughts + 2 markers = {most + 2} leave no place for words among {model.max_positions} positions; "
+            "raise it, or lower the thoughts of the method",
+        )
+
+
+def _frontiers(method: Method, task: Task) -> Iterator[Problem]:
+    if method.model_dump()["name"] != "superposition":
+        return
+    name = task.model_dump()["name"]
+    if name in WITHOUT_FRONTIERS:
+        yield Problem(
+            "method.name",
+            f"superposition needs a task whose search frontiers are known, word by word, and {name} has none; "
+            "use task hops or prosqa, or method coconut",
+        )
+    elif isinstance(task, ProsQA) and task.rendering == "words":
+        yield Problem(
+            "task.rendering",
+            "superposition learns answers of one token, and in words an answer is a sentence; "
+            "set task.rendering: symbols",
+        )

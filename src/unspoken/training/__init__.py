@@ -1,0 +1,1 @@
+"""The loops. Only here is anything changed in place."""

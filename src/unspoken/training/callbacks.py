@@ -1,0 +1,202 @@
+"""What happens between the steps of a run: stages, guards, stopping, logs, progress."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from unspoken import files
+from unspoken.device import any_rank
+from unspoken.errors import NonFiniteError
+from unspoken.training.signals import StopRequest
+
+
+class Stages(TrainerCallback):
+    """Restarts the optimizer and the search for the best epoch where the recipe says so.
+
+    Args:
+        stage_of: Stage of an epoch of this run.
+        steps_per_epoch: Optimizer steps an epoch.
+        reset: When Adam forgets its moments.
+    """
+
+    def __init__(
+        self, stage_of: Callable[[int], int], steps_per_epoch: int, reset: Literal["never", "stage", "epoch"]
+    ) -> None:
+        self.stage_of, self.steps_per_epoch, self.reset = stage_of, steps_per_epoch, reset
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """A resumed epoch has begun before: it keeps what it had."""
+        epoch = state.global_step // self.steps_per_epoch
+        if state.global_step % self.steps_per_epoch or epoch == 0:
+            return
+        new_stage = self.stage_of(epoch) != self.stage_of(epoch - 1)
+        if new_stage:
+            # accuracies of different stages do not compare: the best epoch is sought anew
+            state.best_metric = state.best_global_step = None
+        if self.reset == "epoch" or (self.reset == "stage" and new_stage):
+            optimizer = kwargs["optimizer"]
+            getattr(optimizer, "optimizer", optimizer).state = defaultdict(dict)
+
+
+class Validation(TrainerCallback):
+    """Asks for a validation every few epochs and after the last one, and for a last checkpoint.
+
+    Args:
+        every: Epochs between validations.
+        steps_per_epoch: Optimizer steps an epoch.
+        save_last: Whether the end of training is a checkpoint even if nothing improved.
+    """
+
+    def __init__(self, every: int, steps_per_epoch: int, save_last: bool) -> None:
+        self.every, self.steps_per_epoch, self.save_last = every, steps_per_epoch, save_last
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """See the class."""
+        if state.global_step % self.steps_per_epoch:
+            return  # a signal cut the epoch short
+        last = state.global_step >= state.max_steps
+        control.should_evaluate = last or (state.global_step // self.steps_per_epoch) % self.every == 0
+        if last and self.save_last:
+            control.should_save = True
+
+
+class Guard(TrainerCallback):
+    """Stops before a gradient that is not finite reaches the optimizer."""
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Every rank sees the same reduced gradient, so every rank stops.
+
+        Raises:
+            NonFiniteError: The gradient holds NaN or infinity.
+        """
+        if args.fp16:  # the gradient scaler skips such steps itself and lowers its scale
+            return
+        gradients = [parameter.grad for parameter in kwargs["model"].parameters() if parameter.grad is not None]
+        norms = torch.stack(torch._foreach_norm(gradients))
+        if not torch.isfinite(norms).all():
+            raise NonFiniteError(
+                f"the gradient of step {state.global_step + 1} is not finite; nothing was updated. The last checkpoint "
+                "is good: resume with a smaller train.learning_rate, train.max_grad_norm=1 or train.precision=fp32"
+            )
+
+
+class Stop(TrainerCallback):
+    """Saves and stops after the step in which a signal came.
+
+    Args:
+        request: Set by the signal handler.
+    """
+
+    def __init__(self, request: StopRequest) -> None:
+        self.request = request
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """See the class."""
+        if any_rank(bool(self.request.signal), args.device):
+            control.should_save = control.should_training_stop = True
+
+
+class MetricsLog(TrainerCallback):
+    """Appends every logged number to `metrics.jsonl`; a resumed run first forgets the steps it will do again.
+
+    Args:
+        path: The file.
+        describe: Stage and the like at an epoch, for every line.
+    """
+
+    def __init__(self, path: Path, describe: Callable[[int], dict[str, Any]], steps_per_epoch: int) -> None:
+        self.path, self.describe, self.steps_per_epoch = path, describe, steps_per_epoch
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """See the class."""
+        if state.is_world_process_zero and self.path.is_file():
+            rows = files.read_json_lines(self.path, torn=True)
+            files.write_json_lines(self.path, [row for row in rows if row["step"] <= state.global_step])
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """See the class."""
+        if state.is_world_process_zero and logs:
+            epoch = max(state.global_step - 1, 0) // self.steps_per_epoch
+            files.append_json_line(self.path, {"step": state.global_step, **logs, **self.describe(epoch)})
+
+
+class ProgressBar(TrainerCallback):
+    """One line on stderr: how far, at which stage, with which loss and accuracy.
+
+    Args:
+        describe: As in `MetricsLog`.
+        steps_per_epoch: Optimizer steps an epoch.
+        title: What is being trained.
+    """
+
+    def __init__(self, describe: Callable[[int], dict[str, Any]], steps_per_epoch: int, title: str) -> None:
+        self.describe, self.steps_per_epoch, self.title = describe, steps_per_epoch, title
+        self.shown: dict[str, str] = {}
+        self.progress: Progress | None = None
+        self.task = TaskID(0)
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Draw the bar."""
+        if not state.is_world_process_zero:
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.progress = Progress(*columns, TextColumn("{task.fields[shown]}"), console=Console(stderr=True))
+        self.task = self.progress.add_task(self.title, total=state.max_steps, completed=state.global_step, shown="")
+        self.progress.start()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Move the bar."""
+        if self.progress:
+            self.progress.update(self.task, completed=state.global_step)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Show the newest numbers."""
+        if self.progress and logs:
+            epoch = max(state.global_step - 1, 0) // self.steps_per_epoch
+            self.shown |= {key: str(value) for key, value in self.describe(epoch).items()}
+            for key, name in (("loss", "loss"), ("eval_accuracy", "accuracy")):
+                if key in logs:
+                    self.shown[name] = f"{logs[key]:.3f}"
+            self.progress.update(self.task, shown=" ".join(f"{key} {value}" for key, value in self.shown.items()))
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Leave the last state on the screen."""
+        self.close()
+
+    def close(self) -> None:
+        """Give the terminal back, also after an error."""
+        if self.progress:
+            self.progress.stop()
+            self.progress = None

@@ -1,0 +1,65 @@
+"""Checkpoints of a run: which ones count, which one to resume from, which ones to keep."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+from unspoken import files
+from unspoken.errors import CheckpointError
+from unspoken.run_directory import CHECKPOINTS
+
+PREFIX = "checkpoint-"
+
+
+def step_of(checkpoint: Path) -> int:
+    """Optimizer steps done when it was written."""
+    return int(checkpoint.name.removeprefix(PREFIX))
+
+
+def checkpoints(run: Path) -> list[Path]:
+    """Every folder that is named like a checkpoint, oldest first, whether it is complete or not."""
+    folder = run / CHECKPOINTS
+    named = [path for path in folder.glob(f"{PREFIX}*") if re.fullmatch(rf"{PREFIX}\d+", path.name) and path.is_dir()]
+    return sorted(named, key=step_of)
+
+
+def newest_valid(run: Path) -> Path | None:
+    """The newest checkpoint whose manifest and sha256 are right; None when there is none."""
+    return next((path for path in reversed(checkpoints(run)) if files.is_sealed(path)), None)
+
+
+def rotate(run: Path, keep: int, best_step: int | None) -> None:
+    """Delete the oldest valid checkpoints beyond `keep`; the newest and the best stay."""
+    valid = [path for path in checkpoints(run) if (path / files.MANIFEST).is_file()]
+    removable = [path for path in valid[:-1] if step_of(path) != best_step]
+    for path in removable[: max(len(valid) - keep, 0)]:
+        files.remove(path)
+
+
+def refuse_differences(recorded: dict[str, Any], current: dict[str, Any], run: Path) -> None:
+    """Compare what a run was started with and what it is to be resumed with.
+
+    Raises:
+        CheckpointError: Lists every difference.
+    """
+    before, now = _flat(recorded), _flat(current)
+    differences = [
+        f"{key}: was {before.get(key)!r}, is now {now.get(key)!r}"
+        for key in sorted(before.keys() | now.keys())
+        if before.get(key) != now.get(key)
+    ]
+    if differences:
+        listed = "\n  ".join(differences)
+        raise CheckpointError(
+            f"{run} was started with other settings or data:\n  {listed}\n"
+            "resume with the old ones, or choose another --out"
+        )
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    flat = {}
+    for key, inner in value.items():
+        flat.update(_flat(inner, f"{prefix}.{key}" if prefix else str(key)))
+    return flat

@@ -1,0 +1,278 @@
+"""`unspoken train`: from a recipe to a run directory, once through the curriculum. Read it from top to bottom."""
+
+import logging
+from contextlib import nullcontext
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+
+from unspoken import files
+from unspoken.config import LoraSettings
+from unspoken.data.collate import collate
+from unspoken.data.loader import Batches, StagedDataset
+from unspoken.data.tokenizer import thought_tokens
+from unspoken.device import environment, rank, seed_everything, world_size
+from unspoken.errors import CheckpointError
+from unspoken.evaluation.predict import predict
+from unspoken.evaluation.statistics import aggregate
+from unspoken.model import LatentForCausalLM
+from unspoken.prepare import Rows, build_model, build_tokenizer, longest, read_examples, tokenize_rows
+from unspoken.recipe import Recipe, dump
+from unspoken.recipe.batching import Batching, split_batch
+from unspoken.records import Batch, StagedExample, TokenizedExample
+from unspoken.run_directory import CHECKPOINTS, METRICS, RECIPE, RESOLVED, save_model
+from unspoken.training.callbacks import Guard, MetricsLog, ProgressBar, Stages, Stop, Validation
+from unspoken.training.checkpoint import newest_valid, refuse_differences
+from unspoken.training.signals import StopRequest, stop_requests
+from unspoken.training.trainer import SupervisedTrainer
+
+logger = logging.getLogger(__name__)
+
+SCHEDULERS = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
+
+
+class Stopped(SystemExit):
+    """A signal ended the run after it was saved; `code` is 128 + the signal's number."""
+
+
+def train(recipe: Recipe, out: Path, *, resume: bool = False) -> Path:
+    """Train a recipe into a run directory.
+
+    Args:
+        recipe: What to train.
+        out: The run directory; see `unspoken.run_directory` for what it will hold.
+        resume: Continue from the newest valid checkpoint in `out`, to the same bits as an uninterrupted run.
+
+    Returns:
+        `out`.
+
+    Raises:
+        UnspokenError: The recipe, the data or a checkpoint cannot be used.
+        NonFiniteError: The loss diverged; the last checkpoint is good.
+        Stopped: A signal came; the run was saved and can be resumed.
+    """
+    with files.locked(out) if rank() == 0 else nullcontext(), stop_requests() as request:
+        return _train(recipe, out, resume, request)
+
+
+def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest) -> Path:
+    settings = recipe.train
+    examples, ledger = read_examples(recipe.task, "train")
+    tokenizer = build_tokenizer(recipe, examples)
+    seed_everything(settings.seed)
+    model = build_model(recipe, tokenizer)
+    rows = tokenize_rows(recipe, examples, ledger, tokenizer, model)
+    validation = tokenize_rows(recipe, *read_examples(recipe.task, "validation"), tokenizer, model)
+    checkpoint = _begin(recipe, out, resume, rows, validation, tokenizer)
+    trainable = _with_adapters(model, recipe.model.lora) if recipe.model.lora else model
+
+    dataset = StagedDataset(rows.tokenized, _layout(recipe, tokenizer), settings.seed)
+    batching = split_batch(settings, world_size())
+    parts = batching.processes * batching.accumulation
+    batches = Batches(dataset, [longest(row) for row in rows.tokenized], settings.batch_size, parts, settings.seed)
+    steps_per_epoch = len(batches) // parts
+
+    def stage_of(epoch: int) -> int:
+        return recipe.method.stage(settings.first_epoch + epoch)
+
+    def describe(epoch: int) -> dict[str, Any]:
+        return {"epoch": settings.first_epoch + epoch, "stage": stage_of(epoch)}
+
+    bar = ProgressBar(describe, steps_per_epoch, f"{recipe.task.name} {recipe.method.name}")
+    trainer = SupervisedTrainer(
+        run=out,
+        model=trainable,
+        processing_class=tokenizer,
+        args=_arguments(recipe, out, batching),
+        batches=batches,
+        collator=_collator(recipe, tokenizer),
+        validate=lambda: _validate(recipe, model, tokenizer, validation, stage_of(_epoch(trainer, steps_per_epoch))),
+        keep_checkpoints=settings.keep_checkpoints,
+        callbacks=[
+            Stages(stage_of, steps_per_epoch, settings.reset_optimizer),
+            Validation(settings.validate_every, steps_per_epoch, save_last=settings.save != "improvement"),
+            Guard(),
+            Stop(request),
+            MetricsLog(out / METRICS, describe, steps_per_epoch),
+            bar,
+        ],
+    )
+    for printer in (PrinterCallback, ProgressCallback):
+        trainer.remove_callback(printer)
+    try:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    finally:
+        bar.close()
+    if request.signal:
+        raise Stopped(request.exit_code)
+    if trainer.is_world_process_zero():
+        _finish(recipe, out, trainer, model, tokenizer, stage_of(_epoch(trainer, steps_per_epoch)))
+    return out
+
+
+def _begin(
+    recipe: Recipe,
+    out: Path,
+    resume: bool,
+    rows: Rows,
+    validation: Rows,
+    tokenizer: PreTrainedTokenizerBase,
+) -> Path | None:
+    """Write down what is about to run, or compare it with what was; the checkpoint to continue from."""
+    if rank() > 0:
+        return newest_valid(out) if resume else None
+    identity = {
+        "recipe": dump(recipe),
+        "data": {"train": rows.fingerprint, "validation": validation.fingerprint},
+        "tokenizer": files.sha256_of(tokenizer.get_vocab()),
+    }
+    if (out / RESOLVED).is_file() and resume:
+        recorded = files.read_json(out / RESOLVED)
+        refuse_differences({key: recorded[key] for key in identity}, identity, out)
+        checkpoint = newest_valid(out)
+        logger.warning("resuming from %s", checkpoint.name if checkpoint else "the beginning: no valid checkpoint yet")
+        return checkpoint
+    if resume:
+        raise CheckpointError(f"{out} holds no run to resume; start it without --resume")
+    if (out / RESOLVED).is_file():
+        raise CheckpointError(f"{out} already holds a run; continue it with --resume, or choose another --out")
+    ledgers = {"train": asdict(rows.ledger), "validation": asdict(validation.ledger)}
+    files.write_json(out / RESOLVED, {**identity, "rows": ledgers, "environment": environment()})
+    files.write_text(out / RECIPE, recipe.source)
+    return None
+
+
+def _layout(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
+    method, tokens, first = recipe.method, thought_tokens(tokenizer), recipe.train.first_epoch
+
+    def layout(row: TokenizedExample, epoch: int, rng: Random) -> StagedExample:
+        return method.layout(row, method.stage(first + epoch), tokens, rng)
+
+    return layout
+
+
+def _collator(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
+    # parameters shared by ranks are gathered in every pass, so all ranks must run the same number of passes
+    sharded = bool(recipe.train.trainer.get("fsdp"))
+    columns = recipe.method.most_thoughts(recipe.method.final_stage) if sharded else 0
+    latent = thought_tokens(tokenizer).latent
+    return partial(_collate, pad_id=tokenizer.pad_token_id, latent_id=latent, thought_columns=columns)
+
+
+def _collate(rows: list[StagedExample], **kwargs: Any) -> Batch:
+    return collate(rows, **kwargs)
+
+
+def _arguments(recipe: Recipe, out: Path, batching: Batching) -> TrainingArguments:
+    settings = recipe.train
+    save = {"epoch": "epoch", "improvement": "best", "end": "no"}[settings.save]
+    return TrainingArguments(
+        output_dir=str(out / CHECKPOINTS),
+        num_train_epochs=settings.epochs - settings.first_epoch,
+        per_device_train_batch_size=batching.micro,
+        gradient_accumulation_steps=batching.accumulation,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=SCHEDULERS[settings.lr_schedule],
+        warmup_steps=settings.warmup_steps,
+        weight_decay=settings.weight_decay,
+        adam_beta1=settings.betas[0],
+        adam_beta2=settings.betas[1],
+        max_grad_norm=settings.max_grad_norm,
+        seed=settings.seed,
+        data_seed=settings.seed,
+        bf16=settings.precision == "bf16",
+        fp16=settings.precision == "fp16",
+        logging_steps=settings.log_every,
+        logging_nan_inf_filter=False,
+        save_strategy=save,
+        eval_strategy="no",
+        metric_for_best_model="accuracy",
+        greater_is_better=True,
+        dataloader_num_workers=settings.workers,
+        ddp_find_unused_parameters=False,
+        use_cpu=not torch.accelerator.is_available(),  # without this, processes on a CPU would not find each other
+        remove_unused_columns=False,
+        report_to=settings.report_to,
+        disable_tqdm=True,
+        **settings.trainer,
+    )
+
+
+def _with_adapters(model: LatentForCausalLM, settings: LoraSettings) -> Any:
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules="all-linear",
+        trainable_token_indices=sorted(model.generation_config.suppress_tokens),
+        modules_to_save=["thought_source"] if list(model.model.thought_source.parameters()) else None,
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config)
+
+
+def _epoch(trainer: SupervisedTrainer, steps_per_epoch: int) -> int:
+    """The epoch of the step that was done last, counted from 0."""
+    return int(max(trainer.state.global_step - 1, 0) // steps_per_epoch)
+
+
+def _validate(
+    recipe: Recipe, model: LatentForCausalLM, tokenizer: PreTrainedTokenizerBase, rows: Rows, stage: int
+) -> dict[str, float]:
+    """Accuracy on the validation rows at a stage, by generation."""
+    limit = recipe.train.validation_rows or len(rows.examples)
+    tokens = thought_tokens(tokenizer)
+    predictions = predict(
+        model,
+        tokenizer,
+        recipe.task,
+        rows.examples[:limit],
+        [recipe.method.prompt(row, stage, tokens) for row in rows.tokenized[:limit]],
+        batch_size=recipe.evaluate.batch_size,
+        max_new_tokens=recipe.evaluate.max_new_tokens,
+    )
+    figures = aggregate(predictions)
+    return {
+        "accuracy": figures.accuracy,
+        "accuracy_low": figures.interval[0],
+        "accuracy_high": figures.interval[1],
+        "n": figures.n,
+        "tokens_per_answer": figures.tokens_per_answer,
+    }
+
+
+def _finish(
+    recipe: Recipe,
+    out: Path,
+    trainer: SupervisedTrainer,
+    model: LatentForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    stage: int,
+) -> None:
+    """Leave the best model of the last stage in the run directory; without its checkpoint, the last one."""
+    best, last = trainer.state.best_global_step, trainer.state.global_step
+    checkpoint = out / CHECKPOINTS / f"checkpoint-{best}"
+    chosen = best if best is not None and best != last and checkpoint.is_dir() else last
+    if recipe.model.lora:
+        if chosen != last:
+            trainer.model.load_adapter(checkpoint, trainer.model.active_adapter, is_trainable=False)
+        model = trainer.model.merge_and_unload()
+    elif chosen != last:
+        files.verify(checkpoint)
+        model = AutoModelForCausalLM.from_pretrained(checkpoint)
+    summary = {
+        "stage": stage,
+        "step": chosen,
+        "last_step": last,
+        "best_validation_accuracy": trainer.state.best_metric,
+        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+    }
+    save_model(out, model, tokenizer, summary)

@@ -1,0 +1,102 @@
+"""The supervised loop: `transformers.Trainer` with our order of rows, validation by generation, sealed checkpoints."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import Trainer, TrainerControl
+
+from unspoken import files
+from unspoken.data.loader import Batches, StagedDataset
+from unspoken.device import barrier
+from unspoken.errors import NonFiniteError
+from unspoken.records import Batch, StagedExample
+from unspoken.run_directory import CHECKPOINTS
+from unspoken.training.checkpoint import PREFIX, rotate
+
+
+class SupervisedTrainer(Trainer):
+    """Trains on staged rows. Everything that is not overridden here is Hugging Face's: accumulation, precision, ranks.
+
+    Args:
+        run: The run directory.
+        batches: Order of the rows.
+        collator: Rows to a batch.
+        validate: Answers the validation rows and returns numbers.
+        keep_checkpoints: Valid checkpoints to keep; None keeps all.
+        **kwargs: Of `transformers.Trainer`.
+    """
+
+    def __init__(
+        self,
+        *,
+        run: Path,
+        batches: Batches,
+        collator: Callable[[list[StagedExample]], Batch],
+        validate: Callable[[], dict[str, float]],
+        keep_checkpoints: int | None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(train_dataset=batches.dataset, data_collator=collator, **kwargs)
+        self.control: TrainerControl
+        self.run, self.batches, self.validate, self.keep_checkpoints = run, batches, validate, keep_checkpoints
+
+    def get_train_dataloader(self) -> DataLoader[StagedExample]:
+        """Micro-batches of `batches`, which ranks take in turn."""
+        dataset: StagedDataset = self.batches.dataset
+        loader = DataLoader(
+            dataset,
+            batch_sampler=self.batches,
+            collate_fn=self.data_collator,
+            num_workers=self.args.dataloader_num_workers,
+            pin_memory=torch.cuda.is_available(),
+        )
+        prepared: DataLoader[StagedExample] = self.accelerator.prepare(loader)
+        return prepared
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Tensor | Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """One micro-batch; a loss that is not finite stops the run before its step.
+
+        Raises:
+            NonFiniteError: The loss is NaN or infinite.
+        """
+        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        if not torch.isfinite(loss):
+            raise NonFiniteError(
+                f"the loss of step {self.state.global_step + 1} is {loss.item()}; nothing was updated. The last "
+                "checkpoint is good: resume with a smaller train.learning_rate or train.precision=fp32"
+            )
+        return loss
+
+    def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
+        """Validate by generation instead of by loss."""
+        metrics = {f"{metric_key_prefix}_{key}": value for key, value in self.validate().items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _get_output_dir(self, trial: Any) -> str:
+        """Where the library writes a checkpoint: a folder that does not count yet."""
+        return str(self.run / CHECKPOINTS / ".partial")
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Let the library write all its files, then seal them and give the folder its name."""
+        partial, name = Path(self._get_output_dir(trial)), f"{PREFIX}{self.state.global_step}"
+        if self.is_world_process_zero():
+            files.remove(partial)
+        barrier()
+        super()._save_checkpoint(model, trial)
+        barrier()
+        if self.is_world_process_zero():
+            files.remove(partial / name / "training_args.bin")  # a pickle that nobody reads; resolved.json has it all
+            files.seal(partial / name)
+            files.publish(partial / name, self.run / CHECKPOINTS / name)
+            files.remove(partial)
+            if self.keep_checkpoints is not None:
+                rotate(self.run, self.keep_checkpoints, self.state.best_global_step)
+        barrier()

@@ -1,0 +1,148 @@
+"""The documentation is true: its code runs and prints what it shows, its tables name what there is."""
+
+import doctest
+import importlib.util
+import io
+import os
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import fields
+
+import pytest
+
+from tests.docs.markdown import DOCS, PAGES, TOP, anchors, blocks, commands, first_column, links, section
+from unspoken.cli.main import main
+from unspoken.files import read_json, read_json_lines
+from unspoken.legacy.translate import KEYS
+from unspoken.methods import METHODS
+from unspoken.records import Evaluation, Prediction
+from unspoken.tasks import TASKS
+from unspoken.thoughts import SOURCES
+
+EXECUTED = [page for page in PAGES if any(block.language == "python" for block in blocks(page))]
+SHOWN = {"plan", "list", "data"}
+"""Verbs that take a second: where a page shows their output, they are run and compared."""
+
+TINY = """
+task: {name: hops, symbols: 6, hops: 3, train_rows: 40, validation_rows: 8, test_rows: 8}
+model: {layers: 1, heads: 2, width: 16, max_positions: 64}
+method: {name: coconut, max_stage: 2, epochs_per_stage: 1}
+train: {epochs: 2, batch_size: 16, learning_rate: 0.003, log_every: 1, save: end}
+evaluate: {controls: [zero, mean, noise, another_row, removed]}
+"""
+
+
+def assert_shown(expected, found, where):
+    """What was printed is what the page shows; `...` on the page stands for anything."""
+    found = "\n".join(line.rstrip() for line in found.strip("\n").split("\n"))
+    assert doctest.OutputChecker().check_output(f"{expected}\n", f"{found}\n", doctest.ELLIPSIS), f"{where}:\n{found}"
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """An empty folder to work in; what a page registers is forgotten afterwards."""
+    monkeypatch.chdir(tmp_path)
+    before = [(registry, dict(registry)) for registry in (TASKS, SOURCES, METHODS)]
+    yield tmp_path
+    for registry, entries in before:
+        registry.clear()
+        registry.update(entries)
+
+
+@pytest.mark.parametrize("page", EXECUTED, ids=lambda page: page.stem)
+def test_the_code_of_a_page_runs_from_top_to_bottom_and_prints_what_the_page_shows(page, elsewhere):
+    names = {"__name__": "__main__"}
+    for block in blocks(page):
+        if block.language != "python":
+            continue
+        where = f"{page.name} line {block.line}"
+        printed = io.StringIO()
+        with redirect_stdout(printed), redirect_stderr(io.StringIO()):
+            exec(compile("\n" * (block.line - 1) + block.text, str(page), "exec"), names)
+        assert block.output is not None or not printed.getvalue(), f"{where} prints what the page does not show"
+        if block.output is not None:
+            assert_shown(block.output, printed.getvalue(), where)
+
+
+SHOWN_COMMANDS = [
+    pytest.param(page, command, id=f"{page.stem}-{command.line}-{command.words[1]}")
+    for page in PAGES
+    for command in commands(page)
+    if command.output is not None and command.words[0] == "unspoken" and command.words[1] in SHOWN
+]
+
+
+@pytest.mark.parametrize(("page", "command"), SHOWN_COMMANDS)
+def test_a_command_prints_what_the_page_shows(page, command, elsewhere):
+    for block in blocks(page):
+        if block.language in ("yaml", "json") and block.text.startswith("# "):
+            name = block.text.split("\n")[0].removeprefix("# ").split()[0]
+            (elsewhere / name).write_text(block.text)
+    printed = io.StringIO()
+    with redirect_stdout(printed), redirect_stderr(printed):
+        main(command.words[1:])
+    assert_shown(command.output, printed.getvalue(), f"{page.name} line {command.line}")
+
+
+@pytest.mark.parametrize("page", [*PAGES, *TOP], ids=lambda page: page.stem)
+def test_links_lead_somewhere(page):
+    for target in links(page):
+        name, _, anchor = target.partition("#")
+        file = page.parent / name if name else page
+        assert file.exists(), f"{page.name}: {target}"
+        if anchor:
+            assert anchor in anchors(file), f"{page.name}: {target}"
+
+
+def test_every_page_can_be_reached_from_the_index():
+    listed = [line.strip() for block in blocks(DOCS / "index.md") for line in block.text.split("\n")]
+    for page in PAGES:
+        name = page.relative_to(DOCS).with_suffix("").as_posix()
+        folder = page.parent.relative_to(DOCS).as_posix()
+        assert name in ("index", *listed) or f"{folder}/*" in listed, f"{name} is in no toctree of index.md"
+
+
+def test_the_tables_of_settings_are_those_of_the_code():
+    spec = importlib.util.spec_from_file_location("recipe_tables", DOCS / "recipe_tables.py")
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    page = (DOCS / "recipes.md").read_text(encoding="utf-8")
+    assert tables.refreshed(page) == page, "run `python docs/recipe_tables.py`"
+
+
+def test_every_released_key_has_its_row():
+    assert set(first_column(section(DOCS / "released_coconut.md", "## Every key"))) == KEYS
+
+
+@pytest.fixture(scope="module")
+def tiny_run(tmp_path_factory):
+    """A run with thoughts, evaluated under every control."""
+    folder = tmp_path_factory.mktemp("tiny")
+    (folder / "tiny.yaml").write_text(TINY)
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+        assert main(["train", str(folder / "tiny.yaml"), "--out", str(folder / "run")]) == 0
+        assert main(["eval", str(folder / "run")]) == 0
+        assert main(["report", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+def test_every_number_of_a_run_is_explained(tiny_run):
+    page = DOCS / "metrics.md"
+    logged = {key for row in read_json_lines(tiny_run / "metrics.jsonl") for key in row}
+    assert set(first_column(section(page, "## metrics.jsonl"))) == logged
+    results = read_json(tiny_run / "results.json")
+    nested = {f"environment.{key}" for key in results["environment"]}
+    assert set(first_column(section(page, "## results.json"))) == results.keys() | nested
+    for figures in results["controls"].values():
+        assert figures.keys() == {field.name for field in fields(Evaluation)} <= results.keys()
+    assert first_column(section(page, "## predictions.jsonl")) == [field.name for field in fields(Prediction)]
+
+
+def test_every_file_of_a_run_is_explained(tiny_run):
+    named = set(first_column(section(DOCS / "reproducibility.md", "## The run directory")))
+    written = {path.relative_to(tiny_run).as_posix() for path in tiny_run.rglob("*") if path.is_file()}
+    written = {name.replace("checkpoint-6", "checkpoint-N") for name in written}
+    assert {name for name in named if "{" not in name} | {
+        f"predictions.{control}.jsonl" for control in read_json(tiny_run / "results.json")["controls"]
+    } >= written - {".lock"}, sorted(written - named)
+    assert {name for name in named if "{" not in name and name != "checkpoints/"} <= written, sorted(named - written)
+    assert os.environ.get("HF_HUB_OFFLINE") == "1"

@@ -1,0 +1,308 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from unspoken import __version__, cli
+from unspoken.cli import verbs
+from unspoken.cli.verbs import VERBS, Verb
+from unspoken.errors import CheckpointError, NonFiniteError
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs a command in this process; its exit code, stdout and stderr."""
+
+    def run(*arguments):
+        code = cli.main(list(arguments))
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def replace_verb(monkeypatch, name, action):
+    monkeypatch.setitem(verbs.VERBS, name, Verb("test", lambda parser: None, action))
+
+
+def raising(error):
+    def action(arguments):
+        raise error
+
+    return action
+
+
+def test_help_lists_every_verb_on_stdout(run):
+    code, out, err = run("--help")
+    assert (code, err) == (0, "")
+    for name, verb in VERBS.items():
+        assert f"  {name}" in out
+        assert verb.help in out
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_every_verb_has_help(run, name):
+    code, out, _ = run(*name.split(), "--help")
+    assert code == 0
+    assert out.startswith(f"usage: unspoken {name} ")
+
+
+def test_no_arguments_print_help_and_fail(run):
+    code, out, err = run()
+    assert (code, out) == (2, "")
+    assert err.startswith("usage: unspoken VERB")
+
+
+def test_the_group_data_has_its_own_help(run):
+    assert run("data")[0] == 2
+    code, out, _ = run("data", "--help")
+    assert code == 0
+    assert "data convert" in out
+    assert "plan " not in out
+
+
+def test_the_version_is_printed(run):
+    assert run("--version") == (0, f"unspoken {__version__}\n", "")
+
+
+def test_an_unknown_verb_says_what_is_near(run):
+    assert run("trian") == (2, "", "unspoken: error: there is no verb 'trian'; did you mean train?\n")
+
+
+def test_options_and_overrides_may_stand_in_any_order(run, monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(
+        "unspoken.training.supervised.train", lambda recipe, out, resume: seen.append((recipe, out)) or out
+    )
+    code, out, _ = run("train", "hops/coconut", "train.epochs=14", "--out", str(tmp_path / "r"), "train.seed=7")
+    assert (code, out) == (0, f"{tmp_path / 'r'}\n")
+    assert (seen[0][0].train.epochs, seen[0][0].train.seed) == (14, 7)
+
+
+def test_a_run_is_named_after_its_task_and_method(run, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("unspoken.training.supervised.train", lambda recipe, out, resume: out)
+    assert run("train", "hops/no_cot")[1] == f"runs{os.sep}hops-no_cot\n"
+
+
+def test_a_directory_with_a_run_is_only_continued_when_asked(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("unspoken.training.supervised.train", lambda recipe, out, resume: out)
+    (tmp_path / "resolved.json").write_text("{}")
+    code, out, err = run("train", "hops/cot", "--out", str(tmp_path))
+    assert (code, out) == (2, "")
+    assert "--resume" in err
+    assert "--out" in err
+    assert run("train", "hops/cot", "--out", str(tmp_path), "--resume")[0] == 0
+    # the other processes of a run come when the first has begun to write
+    monkeypatch.setenv("RANK", "1")
+    assert run("train", "hops/cot", "--out", str(tmp_path)) == (0, "", "")
+
+
+def test_a_directory_with_a_lock_alone_is_free(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("unspoken.training.supervised.train", lambda recipe, out, resume: out)
+    (tmp_path / ".lock").touch()
+    assert run("train", "hops/cot", "--out", str(tmp_path))[0] == 0
+
+
+def test_nothing_to_resume_is_said(run, tmp_path):
+    code, _, err = run("train", "hops/cot", "--out", str(tmp_path / "absent"), "--resume")
+    assert code == 2
+    assert "holds no run to resume" in err
+    assert not (tmp_path / "absent").exists()
+
+
+def test_plans_and_lists_are_results(run):
+    code, out, err = run("plan", "hops/coconut", "train.epochs=20")
+    assert (code, err) == (0, "")
+    assert "-19 " in out
+    assert run("list", "recipes")[1].startswith("gsm8k/coconut  ")
+
+
+LEGACY = """
+project: x
+save_path: out
+name: run
+only_eval: {only_eval}
+cot: True
+model_id: openai-community/gpt2
+load_model_path: {path}
+train_path: {data}
+val_path: {data}
+num_epochs: 2
+lr: 1e-4
+batch_size_training: 2
+"""
+
+
+@pytest.fixture
+def legacy(tmp_path):
+    data = tmp_path / "rows.jsonl"
+    data.write_text('{"question": "1+1?", "steps": ["1+1=2"], "answer": "2"}\n' * 4)
+    path = tmp_path / "old.yaml"
+    path.write_text(LEGACY.format(only_eval=False, path="None", data=data))
+    return path
+
+
+def test_a_released_file_is_explained_on_stderr(run, legacy):
+    code, out, err = run("plan", str(legacy))
+    assert code == 0
+    assert "name: custom" in out
+    assert "cot: True -> method.name: cot" in err
+    assert "project: x has no effect" in err
+
+
+def test_a_released_file_names_its_run_directory(run, legacy, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("unspoken.training.supervised.train", lambda recipe, out, resume: out)
+    assert run("train", str(legacy))[1] == f"out{os.sep}run\n"
+
+
+def test_a_released_evaluation_evaluates(run, legacy, monkeypatch, tmp_path):
+    seen = []
+
+    def evaluate(run, *, progress, **kwargs):
+        progress("none", 1, 4)
+        seen.append((run, kwargs))
+        return {}
+
+    monkeypatch.setattr("unspoken.evaluation.evaluate.evaluate", evaluate)
+    monkeypatch.setattr("unspoken.evaluation.evaluate.table", lambda results: "table")
+    model = tmp_path / "model"
+    model.mkdir()
+    legacy.write_text(LEGACY.format(only_eval=True, path=model, data=tmp_path / "rows.jsonl"))
+    code, out, _ = run("train", str(legacy))
+    assert (code, out) == (0, "table\n")
+    assert seen == [(model, {"data": tmp_path / "rows.jsonl", "split": "test", "overrides": ()})]
+
+
+def test_rows_are_made_checked_and_converted(run, tmp_path):
+    made = tmp_path / "a.json"
+    code, out, _ = run("data", "make", "hops", "test_rows=5", "--split", "test", "--out", str(made))
+    assert (code, out) == (0, f"{made}: 5 rows in = 5 kept + 0 rejected\n")
+    code, out, _ = run("data", "check", str(made), str(made))
+    assert code == 1
+    assert "leakage: 5 rows" in out
+    assert run("data", "check", str(made))[0] == 0
+    code, out, _ = run("data", "convert", str(made), "--format", "custom", "--out", str(tmp_path / "b.jsonl"))
+    assert (code, out) == (0, f"{made}: 5 rows in = 5 kept + 0 rejected\n")
+
+
+def test_rejected_rows_are_listed_and_fail_the_check(run, tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"question": "1+1?", "steps": [], "answer": "2"}\n{"question": "x"}\n')
+    code, out, _ = run("data", "check", str(path))
+    assert code == 1
+    assert "2 rows in = 1 kept + 1 rejected\n  row 2: no 'steps'" in out
+
+
+def test_settings_of_the_task_may_stand_between_files(run, tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"question": "1+1?", "steps": [], "answer": "two"}\n')
+    assert run("data", "check", str(path))[0] == 0
+    assert run("data", "check", "scoring=number", str(path))[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (CheckpointError("runs/a is damaged; use another"), 2, "unspoken: error: runs/a is damaged; use another\n"),
+        (NonFiniteError("the loss is nan"), 1, "unspoken: failed: the loss is nan\n"),
+        (OSError(28, "No space left on device", "a/b"), 1, "unspoken: failed: No space left on device: a/b\n"),
+        (ZeroDivisionError("x"), 1, "unspoken: failed: ZeroDivisionError: x; run it again with --debug to see where\n"),
+        (KeyboardInterrupt(), 130, "unspoken: interrupted\n"),
+        (SystemExit(143), 143, ""),
+    ],
+)
+def test_errors_are_one_message_and_an_exit_code(run, monkeypatch, error, code, message):
+    replace_verb(monkeypatch, "bench", raising(error))
+    assert run("bench") == (code, "", message)
+
+
+def test_debug_shows_where(run, monkeypatch):
+    replace_verb(monkeypatch, "bench", raising(CheckpointError("damaged")))
+    code, _, err = run("bench", "--debug")
+    assert code == 2
+    assert "Traceback" in err
+    assert err.endswith("unspoken: error: damaged\n")
+
+
+def test_a_terminal_is_told_nothing_it_would_obey(run, monkeypatch):
+    replace_verb(monkeypatch, "bench", raising(CheckpointError("name \x1b]0;x\x07 \u202e \ud800 é")))
+    assert run("bench")[2] == "unspoken: error: name \\x1b]0;x\\x07 \\u202e \\ud800 é\n"
+
+
+def test_remarks_of_the_package_go_to_stderr(run, monkeypatch):
+    import logging
+
+    def action(arguments):
+        logging.getLogger("unspoken.somewhere").info("halfway")
+        return 0
+
+    replace_verb(monkeypatch, "bench", action)
+    assert run("bench") == (0, "", "unspoken: halfway\n")
+    assert not logging.getLogger("unspoken").handlers
+
+
+def unspoken(*arguments, **kwargs):
+    kwargs = {"capture_output": True, "text": True, "timeout": 60} | kwargs
+    return subprocess.run([sys.executable, "-m", "unspoken", *arguments], check=False, **kwargs)
+
+
+def test_the_module_runs_as_a_program():
+    done = unspoken("list", "recipes")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "hops/coconut" in done.stdout
+    assert unspoken("trian").returncode == 2
+
+
+def test_help_imports_nothing_heavy():
+    code = (
+        "import sys; from unspoken.cli import main; main(['--help']); main(['train', '--help'])\n"
+        "print(sorted({'torch', 'transformers', 'numpy', 'pydantic', 'yaml'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.endswith("[]\n")
+
+
+def test_help_is_instant():
+    start = time.monotonic()
+    assert unspoken("--help").returncode == 0
+    # 0.1 s on an idle machine; the bound leaves room for a busy one
+    assert time.monotonic() - start < 2
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    read, write = os.pipe()
+    os.close(read)
+    done = unspoken("list", "recipes", capture_output=False, stdout=write, stderr=subprocess.PIPE)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_a_plain_terminal_and_a_plain_locale_are_fine():
+    environment = {**os.environ, "LANG": "C", "LC_ALL": "C", "TERM": "dumb", "COLUMNS": "20", "PYTHONUTF8": "0"}
+    environment.pop("HOME", None)
+    assert unspoken("plan", "hops/coconut", env=environment).returncode == 0
+    done = unspoken("plan", "hops/é", env=environment)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+
+
+def test_being_told_to_stop_ends_in_order(tmp_path):
+    code = (
+        "import time, sys\nfrom unspoken import cli\nfrom unspoken.cli import verbs\n"
+        "def wait(arguments):\n    print('ready', flush=True)\n    time.sleep(60)\n"
+        "verbs.VERBS['bench'] = verbs.Verb('', lambda parser: None, wait)\nsys.exit(cli.main(['bench']))"
+    )
+    for number, expected in [(signal.SIGTERM, 143), (signal.SIGINT, 130)]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        _, err = process.communicate(timeout=30)
+        assert process.returncode == expected
+        assert "Traceback" not in err

@@ -1,0 +1,160 @@
+import dataclasses
+
+import pytest
+from transformers import TrainingArguments
+
+from unspoken.errors import RecipeError
+from unspoken.evaluation.controls import REPLACEMENTS
+from unspoken.recipe import resolve
+from unspoken.recipe.contradictions import CONTROLS, OWNED, REFUSED, _training_arguments
+
+COCONUT = {"name": "coconut"}
+
+
+def problems(**sections):
+    with pytest.raises(RecipeError) as error:
+        resolve({"task": {"name": "hops"}, "method": COCONUT, **sections}, "r.yaml")
+    return error.value.problems
+
+
+def problem(**sections):
+    found = problems(**sections)
+    assert len(found) == 1, found
+    return found[0]
+
+
+def accepted(**sections):
+    return resolve({"task": {"name": "hops"}, "method": COCONUT, **sections}, "r.yaml")
+
+
+def test_one_pass_needs_thoughts_that_read_no_state():
+    assert problem(schedule={"name": "single"}) == (
+        "schedule.name: one pass needs thoughts that read no state, last_hidden reads them; "
+        "set schedule.name: sequential, or thoughts: {name: pause}"
+    )
+    assert "window reads them" in problem(schedule={"name": "single"}, thoughts={"name": "window"})
+    accepted(schedule={"name": "single"}, thoughts={"name": "pause"})
+
+
+def test_the_released_window_has_no_jacobi_order():
+    jacobi = {"name": "jacobi", "iterations": 2}
+    assert "thoughts.faithful: false" in problem(schedule=jacobi, thoughts={"name": "window", "faithful": True})
+    accepted(schedule=jacobi, thoughts={"name": "window"})
+
+
+@pytest.mark.parametrize(
+    ("schedule", "expected"),
+    [
+        ({"name": "jacobbi"}, "schedule.name: unknown schedule 'jacobbi'"),
+        ({"name": "jacobi", "iteratons": 2}, "schedule.iteratons: unknown key of jacobi, which takes iterations"),
+        ({"name": "jacobi", "iterations": -1}, "iterations >= 0"),
+        (
+            {"name": "sequential", "iterations": 1},
+            "schedule.iterations: unknown key of sequential, which takes nothing",
+        ),
+    ],
+)
+def test_schedules_are_checked(schedule, expected):
+    assert expected in problem(schedule=schedule)
+
+
+@pytest.mark.parametrize(
+    ("thoughts", "expected"),
+    [
+        ({"name": "window", "siez": 3}, "thoughts.siez: unknown key of window"),
+        ({"name": "window", "size": 0}, "at least 1, found 0"),
+        ({"name": "window", "scope": "everything"}, "scope"),
+        ({"name": "pause", "size": 1}, "thoughts.size: unknown key of pause, which takes nothing"),
+        ({"size": 1}, "thoughts.name: unknown source None"),
+    ],
+)
+def test_thought_sources_are_checked(thoughts, expected):
+    assert expected in problem(thoughts=thoughts)
+
+
+@pytest.mark.parametrize(
+    "method", [{"name": "cot"}, {"name": "no_cot"}, {"name": "icot"}, {**COCONUT, "thoughts_per_step": 0}]
+)
+def test_thoughts_need_a_method_that_places_some(method):
+    assert problem(method=method, thoughts={"name": "pause"}).startswith("thoughts: method ")
+    accepted(method=method, thoughts={"name": "last_hidden"})
+
+
+def test_a_width_must_be_a_multiple_of_the_heads():
+    assert problem(model={"width": 130}) == "model.width: 130 is not a multiple of model.heads=4; set it to 132"
+    accepted(model={"width": 130, "path": "gpt2"})
+
+
+def test_rotary_positions_need_heads_of_even_width():
+    assert "width / heads is even" in problem(model={"arch": "llama", "width": 12, "heads": 4})
+    accepted(model={"arch": "gpt2", "width": 12, "heads": 4})
+
+
+def test_a_revision_needs_a_path():
+    assert problem(model={"revision": "main"}).startswith("model.revision: ")
+
+
+def test_a_step_must_be_cut_into_equal_parts():
+    assert "set it to 4 x 3 = 12" in problem(train={"batch_size": 10, "micro_batch_size": 3})
+
+
+def test_training_must_have_an_epoch_left():
+    assert "nothing to train" in problem(train={"epochs": 3, "first_epoch": 3})
+
+
+def test_thoughts_must_leave_room_for_words():
+    found = problem(method={**COCONUT, "thoughts_per_step": 10}, model={"max_positions": 62})
+    assert "60 thoughts + 2 markers = 62" in found
+    accepted(method={**COCONUT, "thoughts_per_step": 10}, model={"max_positions": 63})
+
+
+def test_released_counts_are_about_unpadded_thoughts():
+    assert "pad_thoughts: false" in problem(method={**COCONUT, "released_counts": True})
+
+
+@pytest.mark.parametrize("task", ["gsm8k", "multiplication", "custom", "prontoqa"])
+def test_superposition_needs_frontiers(task):
+    found = problem(task={"name": task}, method={"name": "superposition"})
+    assert f"and {task} has none; use task hops or prosqa" in found
+
+
+def test_superposition_needs_answers_of_one_token():
+    assert "task.rendering: symbols" in problem(task={"name": "prosqa"}, method={"name": "superposition"})
+    accepted(task={"name": "prosqa", "rendering": "symbols"}, method={"name": "superposition"})
+    accepted(task={"name": "hops"}, method={"name": "superposition"})
+
+
+def test_controls_are_those_of_the_evaluation():
+    assert set(CONTROLS) == {*REPLACEMENTS, "removed"}
+    assert "unknown control 'all'" in problem(evaluate={"controls": ["all"]})
+    assert "set it to 2 or more" in problem(evaluate={"controls": ["another_row"], "batch_size": 1})
+
+
+def test_workers_that_persist_would_freeze_the_curriculum():
+    found = problem(train={"trainer": {"dataloader_persistent_workers": True}})
+    assert "freezes the curriculum" in found
+    accepted(train={"trainer": {"dataloader_persistent_workers": False}})
+
+
+@pytest.mark.parametrize("field", ["gradient_checkpointing", "activation_checkpointing"])
+def test_the_librarys_checkpointing_is_refused_in_favour_of_ours(field):
+    assert "set model.checkpoint_passes: true instead" in problem(train={"trainer": {field: True}})
+
+
+@pytest.mark.parametrize(("field", "ours"), OWNED.items())
+def test_a_field_that_a_setting_decides_names_the_setting(field, ours):
+    assert problem(train={"trainer": {field: 1}}) == f"train.trainer.{field}: {ours} decides this; use that"
+
+
+def test_a_field_that_does_not_exist_is_refused():
+    assert "no such field; did you mean fsdp?" in problem(train={"trainer": {"fsdpp": "full_shard"}})
+    accepted(train={"trainer": {"fsdp": "full_shard", "torch_compile": False}})
+
+
+def test_the_field_names_read_from_the_source_are_those_of_the_class():
+    assert _training_arguments() == {field.name for field in dataclasses.fields(TrainingArguments)}
+
+
+def test_fields_that_are_ours_or_refused_exist_or_once_did():
+    removed = {"warmup_ratio", "group_by_length"}
+    assert ({*OWNED, *REFUSED} - _training_arguments()) <= removed
