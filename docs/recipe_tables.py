@@ -7,9 +7,11 @@ import inspect
 import json
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic_core import PydanticUndefined
 
@@ -55,7 +57,7 @@ def settings_table(kind: type[Settings], *, without: frozenset[str] = frozenset(
         text = field.description or PLAIN.get(f"{kind.__name__}.{name}") or PLAIN.get(name)
         if not text:
             raise ValueError(f"{kind.__name__}.{name} is explained neither in the code nor in PLAIN")
-        rows.append((name, _shown(default), text))
+        rows.append((name, _values(field.annotation), _shown(default), text))
     return _table(rows)
 
 
@@ -65,7 +67,7 @@ def sources_table() -> str:
     for name, source in SOURCES.items():
         texts = _arguments(inspect.getdoc(source) or "")
         rows = [
-            (key, _shown(parameter.default), texts[key])
+            (key, _values(get_type_hints(source.__init__)[key]), _shown(parameter.default), texts[key])
             for key, parameter in inspect.signature(source).parameters.items()
             if key != "width"
         ]
@@ -77,7 +79,10 @@ def schedules_table() -> str:
     """A row for each setting of each schedule."""
     parts = []
     for name, schedule in SCHEDULES.items():
-        rows = [(field.name, _shown(field.default), "How often all slots are refined.") for field in fields(schedule)]
+        rows = [
+            (field.name, "whole number", _shown(field.default), "How often all slots are refined.")
+            for field in fields(schedule)
+        ]
         parts.append(f"**`{name}`** {_summary(schedule)}\n\n{_table(rows) if rows else 'No settings.'}")
     return "\n\n".join(parts)
 
@@ -109,16 +114,33 @@ def refreshed(page: str) -> str:
     return page
 
 
-def _table(rows: list[tuple[str, str, str]]) -> str:
-    lines = [f"| `{key}` | {default} | {_escaped(text)} |" for key, default, text in rows]
-    return "\n".join(["| key | default | what it does |", "| --- | --- | --- |", *lines])
+def _table(rows: list[tuple[str, str, str, str]]) -> str:
+    lines = [f"| `{key}` | {values} | {default} | {_escaped(text)} |" for key, values, default, text in rows]
+    return "\n".join(["| key | values | default | what it does |", "| --- | --- | --- | --- |", *lines])
+
+
+_KINDS = {bool: "true, false", int: "whole number", float: "number", str: "text", Path: "path", dict: "mapping"}
+
+
+def _values(annotation: Any) -> str:
+    """What a key takes, in words."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _values(arguments[0])
+    if origin is Literal:
+        return ", ".join(f"`{name}`" for name in arguments)
+    if origin in (Union, UnionType):
+        return " or ".join(dict.fromkeys(_values(kind) for kind in arguments if kind is not type(None)))
+    if origin in (tuple, Sequence):
+        return "list"
+    if isinstance(annotation, type) and issubclass(annotation, Settings):
+        return "mapping"
+    return _KINDS[origin or annotation]
 
 
 def _shown(default: Any) -> str:
     if default is MISSING or default is inspect.Parameter.empty:
         return "required"
-    if isinstance(default, Settings):
-        return "see below"
     if isinstance(default, tuple):
         default = list(default)
     return f"`{json.dumps(default)}`"

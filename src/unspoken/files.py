@@ -205,14 +205,18 @@ def check(directory: Path, name: str, expected: str) -> None:
     """Check that a file of a folder has this sha256.
 
     Raises:
-        CheckpointError: It lies outside the folder, is missing, or differs.
+        CheckpointError: It lies outside the folder, is missing, cannot be read, or differs.
     """
     if Path(name).is_absolute() or ".." in Path(name).parts:
         raise CheckpointError(f"{directory} lists {name!r}, which lies outside of it; do not use it")
     file = directory / name
     if not file.is_file():
         raise CheckpointError(f"{file} is missing; use another checkpoint")
-    if sha256(file) != expected:
+    try:
+        found = sha256(file)
+    except OSError as error:
+        raise CheckpointError(f"{file} cannot be read: {error.strerror}; use another checkpoint") from error
+    if found != expected:
         raise CheckpointError(f"{file} does not have the recorded sha256: it is damaged; use another checkpoint")
 
 

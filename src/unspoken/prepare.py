@@ -137,6 +137,8 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LatentFor
         )
     else:
         decoder = _load_decoder(settings)
+        if settings.weights is not None:
+            _load_released(decoder, settings.weights, tokenizer, settings.marker_init)
         _grow_vocabulary(decoder, tokenizer, settings.marker_init)
     config = LatentConfig(
         text_config=decoder.config,
@@ -214,19 +216,29 @@ def _grow_vocabulary(decoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
             table.weight[old:] = table.weight[:old].mean(dim=0) if source is None else table.weight[source].clone()
 
 
-def initialise_from(model: LatentForCausalLM, path: Path) -> None:
-    """Load the weights of a released `checkpoint_N` file; every key must fit.
+def _load_released(decoder: PreTrainedModel, path: Path, tokenizer: PreTrainedTokenizerBase, marker_init: str) -> None:
+    """Put the weights of a released `checkpoint_N` file into the decoder; every key must fit.
+
+    A chain-of-thought checkpoint has no thought tokens yet, a Coconut checkpoint has: the vocabulary grows to its size.
 
     Raises:
-        CheckpointError: Names the keys that do not.
+        CheckpointError: Names the keys that do not fit.
     """
-    state = import_checkpoint(path)
+    inner = f"{decoder.base_model_prefix}."
+    state = {key.replace("model.language_model.", inner): value for key, value in import_checkpoint(path).items()}
+    table = state.get("lm_head.weight")
+    if table is not None and len(table) == len(tokenizer):
+        _grow_vocabulary(decoder, tokenizer, marker_init)
     try:
-        missing, unexpected = model.load_state_dict(state, strict=False)
+        missing, unexpected = decoder.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        raise CheckpointError(f"{path} does not fit the model: {str(error).splitlines()[-1].strip()}") from error
-    tied = {name for name in missing if name == "lm_head.weight" and model.config.tie_word_embeddings}
-    if unexpected or set(missing) - tied:
         raise CheckpointError(
-            f"{path} does not fit: unexpected {sorted(unexpected)}, missing {sorted(set(missing) - tied)}"
+            f"{path} does not fit {type(decoder).__name__}: {str(error).splitlines()[-1].strip()}; "
+            "set model.path to the model it was trained from"
+        ) from error
+    absent = [name for name in missing if name != "lm_head.weight" or not decoder.config.tie_word_embeddings]
+    if unexpected or absent:
+        raise CheckpointError(
+            f"{path} does not fit {type(decoder).__name__}: unexpected {sorted(unexpected)}, missing {sorted(absent)}; "
+            "set model.path to the model it was trained from"
         )

@@ -14,9 +14,18 @@ TOP = [README, *(ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SE
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced block: its language, its text, the line of its first line, and what follows it directly."""
+    """A fenced block.
+
+    Attributes:
+        language: First word behind the fence.
+        name: Second word: the name of the file that the block shows.
+        text: What it holds.
+        line: Line of the page on which that begins.
+        output: The `text` block right after it; None when there is none.
+    """
 
     language: str
+    name: str
     text: str
     line: int
     output: str | None
@@ -27,19 +36,20 @@ def blocks(page: Path) -> list[Block]:
     lines = page.read_text(encoding="utf-8").split("\n")
     found, ends, index = [], [], 0
     while index < len(lines):
-        opening = re.fullmatch(r"(`{3,})(\S*)(?: .*)?", lines[index])
+        opening = re.fullmatch(r"(`{3,})(\S*)(?: (.*))?", lines[index])
         if opening is None:
             index += 1
             continue
         end = next(i for i in range(index + 1, len(lines)) if lines[i] == opening[1])
-        found.append((opening[2], lines[index + 1 : end], index + 2))
+        found.append((opening[2], opening[3] or "", lines[index + 1 : end], index + 2))
         ends.append((index, end))
         index = end + 1
     result = []
-    for number, (language, text, line) in enumerate(found):
+    for number, (language, name, text, line) in enumerate(found):
         follows = number + 1 < len(found) and not any(lines[ends[number][1] + 1 : ends[number + 1][0]])
         is_output = follows and found[number + 1][0] == "text"
-        result.append(Block(language, "\n".join(text), line, "\n".join(found[number + 1][1]) if is_output else None))
+        output = "\n".join(found[number + 1][2]) if is_output else None
+        result.append(Block(language, name, "\n".join(text), line, output))
     return result
 
 

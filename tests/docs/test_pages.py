@@ -74,9 +74,8 @@ SHOWN_COMMANDS = [
 @pytest.mark.parametrize(("page", "command"), SHOWN_COMMANDS)
 def test_a_command_prints_what_the_page_shows(page, command, elsewhere):
     for block in blocks(page):
-        if block.language in ("yaml", "json") and block.text.startswith("# "):
-            name = block.text.split("\n")[0].removeprefix("# ").split()[0]
-            (elsewhere / name).write_text(block.text)
+        if block.name:
+            (elsewhere / block.name).write_text(block.text + "\n")
     printed = io.StringIO()
     with redirect_stdout(printed), redirect_stderr(printed):
         main(command.words[1:])

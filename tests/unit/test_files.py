@@ -371,6 +371,15 @@ def test_a_folder_in_place_of_a_file_is_detected(sealed):
         files.verify(sealed)
 
 
+def test_a_file_that_the_disk_no_longer_gives_is_named(sealed):
+    """Reading /proc/self/mem from its beginning fails with the error of a broken disk, EIO."""
+    (sealed / "config.json").unlink()
+    (sealed / "config.json").symlink_to("/proc/self/mem")
+    with pytest.raises(CheckpointError, match=r"config\.json cannot be read: Input/output error"):
+        files.verify(sealed)
+    assert not files.is_sealed(sealed)
+
+
 @pytest.mark.parametrize("name", ["../outside", "inner/../../outside", "/etc/hostname", ".."])
 def test_a_manifest_that_lists_what_lies_outside_is_refused(sealed, name):
     outside = sealed.parent / "outside"

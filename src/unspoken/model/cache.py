@@ -103,7 +103,7 @@ class ExtensionLayer(DynamicLayer):
     def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
         """Concatenate new columns, (B, H, T, E) each; returns all columns so far."""
         self.added = (key_states, value_states)
-        return super().update(key_states, value_states)  # type: ignore[no-any-return]
+        return super().update(key_states, value_states)
 
 
 def growing_cache(num_columns: int) -> Cache:
