@@ -97,7 +97,9 @@ def tables() -> dict[str, str]:
         "train": settings_table(TrainSettings),
         "evaluate": settings_table(EvaluateSettings),
     }
-    made["task"] = "\n\n".join(f"**`{name}`** {_summary(kind)}\n\n{settings_table(kind)}" for name, kind in TASKS.items())
+    made["task"] = "\n\n".join(
+        f"**`{name}`** {_summary(kind)}\n\n{settings_table(kind)}" for name, kind in TASKS.items()
+    )
     made["method"] = "\n\n".join(
         f"**`{name}`** {_summary(kind)}\n\n{settings_table(kind)}" for name, kind in METHODS.items()
     )

@@ -8,7 +8,7 @@ from torch import Tensor
 from unspoken.data.collate import collate
 from unspoken.data.tokenize import tokenize
 from unspoken.data.tokenizer import thought_tokens
-from unspoken.errors import RecipeError
+from unspoken.errors import DataError, RecipeError
 from unspoken.records import Example
 from unspoken.run_directory import Run
 
@@ -57,28 +57,37 @@ def ask(
         seed: Of the drawing.
 
     Raises:
-        RecipeError: The method has no thoughts, or the number or temperature is out of range.
-        DataError: A word is not in the vocabulary.
+        RecipeError: The method has no thoughts, or a number is out of range.
+        DataError: A word is not in the vocabulary, or the question is too long for the model.
     """
     problems = []
     if not question.strip():
         problems.append("question: it is empty; write one")
     if num_thoughts is not None and num_thoughts < 0:
         problems.append(f"thoughts: {num_thoughts} is negative; give 0 or more")
+    if max_new_tokens is not None and max_new_tokens < 1:
+        problems.append(f"max_new_tokens: {max_new_tokens} leaves no room for an answer; give 1 or more")
     if sample and not temperature > 0:
         problems.append(f"temperature: {temperature} is not positive; give e.g. 1.0")
     if problems:
         raise RecipeError("unspoken run", problems)
     tokens = thought_tokens(run.tokenizer)
-    example = Example("question", question, (), "")
+    # nobody knows how many steps the question takes: it gets the thoughts of a row with as many as the stage replaces
+    example = Example("question", question, ("",) * run.stage, "")
     (row,) = tokenize([example], run.recipe.task.text, run.tokenizer)
     prompt = run.recipe.method.prompt(row, run.stage, tokens, num_thoughts)
+    room = run.model.num_positions - len(prompt.input_ids)
+    if room < 1:
+        raise DataError(
+            f"the question takes {len(prompt.input_ids)} positions with its thoughts, the model has "
+            f"{run.model.num_positions}; shorten it"
+        )
     batch = collate([prompt], pad_id=run.model.config.pad_token_id or 0, align=False)
     inputs = {key: batch[key].to(run.model.device) for key in ("input_ids", "attention_mask")}
     torch.manual_seed(seed)
     output = run.model.generate(
         **inputs,
-        max_new_tokens=max_new_tokens or run.recipe.task.max_new_tokens,
+        max_new_tokens=min(max_new_tokens or run.recipe.task.max_new_tokens, room),
         do_sample=sample,
         temperature=temperature if sample else None,
         pad_token_id=run.model.config.pad_token_id,

@@ -51,6 +51,11 @@ def world_size() -> int:
     return dist.get_world_size() if in_group() else int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def shares_parameters() -> bool:
+    """Whether processes hold parts of the parameters (FSDP): then all must run the same passes, or they wait forever."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true")
+
+
 def barrier() -> None:
     """Wait for all processes."""
     if in_group():

@@ -1,5 +1,6 @@
 """Markdown pages as the tests read them: fenced blocks, commands, links, tables."""
 
+import doctest
 import re
 import shlex
 from dataclasses import dataclass
@@ -10,6 +11,9 @@ DOCS = ROOT / "docs"
 README = ROOT / "README.md"
 PAGES = sorted(path for path in DOCS.rglob("*.md") if "_build" not in path.parts)
 TOP = [README, *(ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"))]
+
+SHOWN = {"plan", "list", "data"}
+"""Verbs that take a second: where a page shows their output, they are run and compared."""
 
 
 @dataclass(frozen=True)
@@ -108,4 +112,14 @@ def section(page: Path, heading: str) -> str:
 
 def first_column(text: str) -> list[str]:
     """What stands in backticks at the beginning of each row of the tables in a text."""
-    return [name for row in re.findall(r"^\| (`[^|]*)\|", text, flags=re.MULTILINE) for name in re.findall("`([^`]+)`", row)]
+    return [
+        name
+        for row in re.findall(r"^\| (`(?:\\\||[^|])*)\|", text, flags=re.MULTILINE)
+        for name in re.findall("`([^`]+)`", row)
+    ]
+
+
+def fits(shown: str, printed: str) -> bool:
+    """Whether a page shows what was printed; `...` on the page stands for anything."""
+    printed = "\n".join(line.rstrip() for line in printed.strip("\n").split("\n"))
+    return doctest.OutputChecker().check_output(f"{shown}\n", f"{printed}\n", doctest.ELLIPSIS)

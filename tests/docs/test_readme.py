@@ -7,8 +7,8 @@ import shutil
 from contextlib import redirect_stderr, redirect_stdout
 
 import pytest
-
 from tests.docs.markdown import PAGES, README, ROOT, TOP, blocks, commands, first_column, section
+
 from unspoken.cli.verbs import VERBS
 from unspoken.recipe import load_recipe
 
@@ -47,18 +47,22 @@ def test_every_command_is_one_that_exists(command):
         parser = argparse.ArgumentParser(exit_on_error=False)
         VERBS[name].configure(parser)
         parsed = parser.parse_intermixed_args(arguments[len(name.split()) :])
-        if name in ("plan", "train") and "/" in parsed.recipe:
+        if name in ("plan", "train") and "/" in parsed.recipe and "error:" not in (command.output or ""):
             load_recipe(parsed.recipe, parsed.overrides)
 
 
 def test_every_verb_is_in_the_table_and_no_other():
-    listed = [re.match(r"unspoken ([a-z]+(?: [a-z|]+)?)", name)[1] for name in first_column(section(README, "## Verbs"))]
-    names = [f"{verb} {kind}" for verb, _, kinds in (name.partition(" ") for name in listed) for kind in kinds.split("|")]
-    assert [name.strip() for name in names] == list(VERBS)
+    names = []
+    for row in first_column(section(README, "## Verbs")):
+        verb, kinds = re.match(r"unspoken (\w+)(?: ([a-z\\|]+))?", row).groups()
+        names += [f"{verb} {kind}" for kind in kinds.split("\\|")] if verb == "data" else [verb]
+    assert names == list(VERBS)
 
 
 def test_the_file_map_is_the_tree():
-    entries = [path for path in PACKAGE.iterdir() if path.name != "__pycache__" and (path.is_dir() or path.suffix == ".py")]
+    entries = [
+        path for path in PACKAGE.iterdir() if path.name != "__pycache__" and (path.is_dir() or path.suffix == ".py")
+    ]
     listed = first_column(section(README, "## What is where"))
     assert sorted(listed) == sorted(f"{path.name}/" if path.is_dir() else path.name for path in entries)
 

@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from unspoken.data.collate import collate
-from unspoken.device import gather_rows, in_group, rank, world_size
+from unspoken.device import gather_rows, in_group, rank, shares_parameters, world_size
 from unspoken.evaluation.controls import controlled
 from unspoken.model import LatentForCausalLM
 from unspoken.records import Example, Prediction, StagedExample
@@ -48,8 +48,9 @@ def predict(
     try:
         model.eval()
         context, used = controlled(model, prompts, control)
-        # processes that cannot exchange rows answer all of them, each for itself
-        mine = range(rank(), len(used), world_size()) if in_group() else range(len(used))
+        # processes that cannot exchange rows, or that must run the same passes, each answer all of them
+        shared = in_group() and not shares_parameters()
+        mine = range(rank(), len(used), world_size()) if shared else range(len(used))
         with context:
             for index, tokens in answers(
                 model, [used[i] for i in mine], batch_size, max_new_tokens or task.max_new_tokens
@@ -63,7 +64,7 @@ def predict(
                 progress(1)
     finally:
         model.train(was_training)
-    gathered = sorted(gather_rows(rows, model.device), key=lambda row: int(row["position"]))
+    gathered = sorted(gather_rows(rows, model.device) if shared else rows, key=lambda row: int(row["position"]))
     return [Prediction(**{key: value for key, value in row.items() if key != "position"}) for row in gathered]
 
 

@@ -17,7 +17,7 @@ from unspoken.config import LoraSettings
 from unspoken.data.collate import collate
 from unspoken.data.loader import Batches, StagedDataset
 from unspoken.data.tokenizer import thought_tokens
-from unspoken.device import environment, rank, seed_everything, world_size
+from unspoken.device import environment, rank, seed_everything, shares_parameters, world_size
 from unspoken.errors import CheckpointError
 from unspoken.evaluation.predict import predict
 from unspoken.evaluation.statistics import aggregate
@@ -158,9 +158,8 @@ def _layout(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
 
 
 def _collator(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
-    # parameters shared by ranks are gathered in every pass, so all ranks must run the same number of passes
-    sharded = bool(recipe.train.trainer.get("fsdp"))
-    columns = recipe.method.most_thoughts(recipe.method.final_stage) if sharded else 0
+    # every process must then run as many passes as the others
+    columns = recipe.method.most_thoughts(recipe.method.final_stage) if shares_parameters() else 0
     latent = thought_tokens(tokenizer).latent
     return partial(_collate, pad_id=tokenizer.pad_token_id, latent_id=latent, thought_columns=columns)
 

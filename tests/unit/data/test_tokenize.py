@@ -89,13 +89,19 @@ def test_a_frontier_word_that_is_no_single_token_takes_the_frontiers_of_its_row_
     assert second.frontiers == ()
 
 
-def test_the_beginning_of_sequence_token_of_a_tokenizer_begins_every_row():
+def tokenizer_with(template):
     inner = Tokenizer(models.WordLevel({"<s>": 0, "</s>": 1, "<u>": 2, "a": 3, "b": 4}, unk_token="<u>"))
     inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    inner.post_processor = processors.TemplateProcessing("<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 1)])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<u>")
+    inner.post_processor = processors.TemplateProcessing(template, special_tokens=[("<s>", 0), ("</s>", 1)])
+    return PreTrainedTokenizerFast(tokenizer_object=inner, bos_token="<s>", eos_token="</s>", unk_token="<u>")
+
+
+@pytest.mark.parametrize(("template", "start"), [("<s> $A", [0]), ("<s> $A </s>", [0]), ("$A </s>", []), ("$A", [])])
+def test_a_row_begins_as_the_texts_of_its_tokenizer_do(template, start):
+    """With its beginning-of-sequence token, where it writes one; never with the end of a text."""
+    tokenizer = tokenizer_with(template)
     (row,) = tokenize([Example("1", "a", ("b",), "a")], TextFormat(" ", " ", " ", ""), tokenizer)
-    assert row.start.tolist() == [0]
+    assert row.start.tolist() == start
     # and no other piece begins with it
     assert [row.questions[0].tolist(), row.steps[0].tolist(), row.answer.tolist()] == [[3], [4], [3, 1]]
 

@@ -1,0 +1,59 @@
+"""`python -m tests.docs.refresh PAGE ...`: write what code and commands print now where a page shows something else.
+
+What `...` stands for on the page is kept where the rest still fits. Read the difference before you keep it.
+"""
+
+import io
+import os
+import sys
+import tempfile
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+
+from tests.docs.markdown import SHOWN, Block, blocks, commands, fits
+
+from unspoken.cli.main import main
+
+
+def refresh(page: Path) -> None:
+    """Run a page from top to bottom, and replace outputs that do not fit."""
+    lines = page.read_text(encoding="utf-8").split("\n")
+    os.chdir(tempfile.mkdtemp())
+    names: dict[str, object] = {"__name__": "__main__"}
+    found = blocks(page)
+    replacements: list[tuple[str, str]] = []
+    for block in found:
+        if block.name:
+            Path(block.name).write_text(f"{block.text}\n", encoding="utf-8")
+    for block in found:
+        if block.language == "python":
+            printed = _printed(lambda block=block: exec(compile(block.text, str(page), "exec"), names))
+            if block.output is not None and not fits(block.output, printed):
+                replacements.append((_fence(block, block.output), _fence(block, printed.strip("\n"))))
+    for command in commands(page):
+        if command.output is not None and command.words[0] == "unspoken" and command.words[1] in SHOWN:
+            printed = _printed(lambda command=command: main(command.words[1:]))
+            if not fits(command.output, printed):
+                replacements.append(
+                    (command.output, "\n".join(line.rstrip() for line in printed.split("\n")).strip("\n"))
+                )
+    text = "\n".join(lines)
+    for old, new in replacements:
+        text = text.replace(old, new, 1)
+    page.write_text(text, encoding="utf-8")
+
+
+def _fence(block: Block, output: str) -> str:
+    return f"{block.text}\n```\n\n```text\n{output}"
+
+
+def _printed(action) -> str:
+    stream = io.StringIO()
+    with redirect_stdout(stream), redirect_stderr(stream):
+        action()
+    return stream.getvalue()
+
+
+if __name__ == "__main__":
+    for name in [Path(argument).resolve() for argument in sys.argv[1:]]:
+        refresh(name)

@@ -1,0 +1,126 @@
+"""Every recipe that comes with Unspoken, small: it loads, plans, trains through its stages, evaluates and answers."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from unspoken.answer import ask
+from unspoken.evaluation.evaluate import evaluate
+from unspoken.files import read_json, read_json_lines, sha256, write_json
+from unspoken.plan import plan
+from unspoken.recipe import load_recipe
+from unspoken.recipe.shipped import shipped_recipes
+from unspoken.run_directory import open_run
+from unspoken.training.supervised import train
+
+FOLDER = Path(__file__).parents[2] / "recipes"
+RECIPES = {path.relative_to(FOLDER).with_suffix("").as_posix(): path for path in sorted(FOLDER.rglob("*.yaml"))}
+CONTROLS = ("zero", "mean", "noise", "another_row", "removed")
+NEW_TOKENS = 4
+SMALL = (
+    "train.batch_size=4",
+    "train.log_every=1",
+    "train.validate_every=99",
+    "evaluate.controls=[zero, mean, noise, another_row, removed]",
+    f"evaluate.max_new_tokens={NEW_TOKENS}",
+)
+FROM_SCRATCH = (
+    "task.train_rows=4",
+    "task.validation_rows=3",
+    "task.test_rows=2",
+    "model.layers=1",
+    "model.heads=2",
+    "model.width=16",
+)
+
+
+def stages_of(recipe):
+    """The stages of a recipe in the order of its epochs, each once."""
+    epochs = range(recipe.train.first_epoch, recipe.train.epochs)
+    return list(dict.fromkeys(recipe.method.stage(epoch) for epoch in epochs))
+
+
+def quickly(recipe):
+    """Overrides that visit every stage of a recipe for one epoch; with iCoT, which has hundreds, three of them."""
+    stages, name = stages_of(recipe), recipe.method.name
+    if name == "icot":
+        return ["train.epochs=3", "method.full_epochs=0", f"method.remove_per_epoch={stages[-1] / 2}"]
+    length = getattr(recipe.method, "epochs_per_stage", 0)
+    short = [1] * len(length) if isinstance(length, tuple) else min(length, 1)
+    curriculum = [] if name in ("cot", "no_cot") else [f"method.epochs_per_stage={short}"]
+    return [f"train.epochs={max(len(stages), 2)}", *curriculum]
+
+
+def with_gsm8k(folder, model, rows):
+    """Overrides for recipes that need a checkpoint and files."""
+    write_json(folder / "train.json", rows[:4])
+    write_json(folder / "validation.json", rows[4:7])
+    return [f"model.path={model}", f"task.train={folder}/train.json", f"task.validation={folder}/validation.json"]
+
+
+def question_of(run):
+    """The first validation row as one text."""
+    example = run.recipe.task.examples("validation")[0][0]
+    return run.recipe.task.text.premise_separator.join([*example.premises, example.question])
+
+
+def test_the_shipped_recipes_are_the_files_in_the_folder():
+    assert shipped_recipes() == RECIPES
+    assert len(RECIPES) >= 19
+    assert {name.partition("/")[0] for name in RECIPES} == {"gsm8k", "hops", "multiplication", "prontoqa", "prosqa"}
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_shipped_recipe_loads_and_plans_as_it_is(name):
+    recipe = load_recipe(name)
+    planned = plan(recipe)
+    assert [stage.stage for stage in planned.stages] == stages_of(recipe)
+    assert sum(stage.last_epoch - stage.first_epoch + 1 for stage in planned.stages) == recipe.train.epochs
+    if recipe.task.name == "gsm8k":  # its files are to be brought
+        assert planned.rows is None
+        assert any("set task.train and task.validation" in warning for warning in planned.warnings)
+    else:
+        assert planned.rows == recipe.task.train_rows
+        assert planned.total_steps == math.ceil(planned.rows / recipe.train.batch_size) * recipe.train.epochs
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_shipped_recipe_trains_through_its_stages_evaluates_and_answers(name, tmp_path, request):
+    original = load_recipe(name)
+    if original.model.path is None:
+        given = FROM_SCRATCH
+    else:
+        folder, data = request.getfixturevalue("tiny_gpt2"), request.getfixturevalue("shared_data")
+        given = with_gsm8k(tmp_path, folder, read_json(data / "gsm8k" / "aug_valid.json"))
+    recipe, out = load_recipe(name, [*SMALL, *given, *quickly(original)]), tmp_path / "run"
+    planned = plan(recipe)
+
+    train(recipe, out)
+    lines = [line for line in read_json_lines(out / "metrics.jsonl") if "loss" in line]
+    assert [line["step"] for line in lines] == list(range(1, planned.total_steps + 1))
+    assert all(0 < line["loss"] < 20 for line in lines)
+    visited = list(dict.fromkeys(line["stage"] for line in lines))
+    wanted = stages_of(original)
+    assert visited == ([0, wanted[-1] // 2, wanted[-1]] if recipe.method.name == "icot" else wanted)
+    summary = read_json(out / "run.json")
+    assert summary["stage"] == wanted[-1]
+    assert summary["num_parameters"] == planned.num_parameters
+
+    weights = sha256(out / "model.safetensors")
+    train(recipe, out, resume=True)
+    assert sha256(out / "model.safetensors") == weights, "a finished run is resumed to the same model"
+
+    results = evaluate(out)
+    thinks = recipe.method.most_thoughts(wanted[-1]) > 0
+    assert results["n"] == 3
+    assert (results["thoughts_per_answer"] > 0) == thinks
+    assert set(results["controls"]) == (set(CONTROLS) if thinks else set())
+    assert all(control["n"] == 3 for control in results["controls"].values())
+
+    run = open_run(out)
+    answer = ask(run, question_of(run), max_new_tokens=NEW_TOKENS)
+    predicted = read_json_lines(out / "predictions.jsonl")[0]
+    assert answer.text == predicted["text"]
+    assert answer.num_passes == predicted["num_passes"]
+    assert len(answer.thoughts) == predicted["num_thoughts"]
