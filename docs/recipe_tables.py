@@ -80,7 +80,7 @@ def schedules_table() -> str:
     parts = []
     for name, schedule in SCHEDULES.items():
         rows = [
-            (field.name, "whole number", _shown(field.default), "How often all slots are refined.")
+            (field.name, "integer", _shown(field.default), "How often all slots are refined.")
             for field in fields(schedule)
         ]
         parts.append(f"**`{name}`** {_summary(schedule)}\n\n{_table(rows) if rows else 'No settings.'}")
@@ -121,7 +121,7 @@ def _table(rows: list[tuple[str, str, str, str]]) -> str:
     return "\n".join(["| key | values | default | what it does |", "| --- | --- | --- | --- |", *lines])
 
 
-_KINDS = {bool: "true, false", int: "whole number", float: "number", str: "text", Path: "path", dict: "mapping"}
+_KINDS = {bool: "true, false", int: "integer", float: "number", str: "text", Path: "path", dict: "mapping"}
 
 
 def _values(annotation: Any) -> str:
@@ -143,9 +143,9 @@ def _values(annotation: Any) -> str:
 def _shown(default: Any) -> str:
     if default is MISSING or default is inspect.Parameter.empty:
         return "required"
-    if isinstance(default, tuple):
-        default = list(default)
-    return f"`{json.dumps(default)}`"
+    if isinstance(default, str) and default.isidentifier():
+        return f"`{default}`"
+    return f"`{json.dumps(list(default) if isinstance(default, tuple) else default)}`"
 
 
 def _escaped(text: str) -> str:

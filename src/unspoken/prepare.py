@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from unspoken.config import ModelSettings
@@ -81,7 +82,26 @@ def tokenize_rows(
             f"  {listed}\n"
             "raise model.max_positions, or take these rows out"
         )
+    _check_answers(recipe.task, examples, tokenized, tokenizer)
     return Rows(examples, tokenized, ledger, fingerprint(examples))
+
+
+def _check_answers(
+    task: Task, examples: Sequence[Example], tokenized: Sequence[TokenizedExample], tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Refuse gold answers that this tokenizer cannot write so that the task would score them as right."""
+    unwritable = [
+        f"row {example.id}: {example.answer!r} comes back as {text.strip()!r}"
+        for example, row in zip(examples, tokenized, strict=True)
+        if task.score(example, text := tokenizer.decode(row.answer.tolist(), skip_special_tokens=True)).verdict
+        != "right"
+    ]
+    if unwritable:
+        listed = "\n  ".join(unwritable[:20])
+        raise DataError(
+            f"{len(unwritable)} of {len(examples)} gold answers cannot be written with this tokenizer, so that even a "
+            f"perfect model would be wrong:\n  {listed}\nset model.tokenizer to a subword tokenizer"
+        )
 
 
 def longest(row: TokenizedExample) -> int:
@@ -109,7 +129,9 @@ def build_tokenizer(recipe: Recipe, examples: Sequence[Example]) -> PreTrainedTo
     else:
         tokenizer = word_tokenizer(recipe.task.words() or words_of(examples, recipe.task.text))
     thoughts = method.most_thoughts(method.final_stage)
-    set_chat_template(tokenizer, thoughts, markers=bool(thoughts) and getattr(method, "markers", False))
+    set_chat_template(
+        tokenizer, thoughts, question_end=recipe.task.text.question_end, markers=getattr(method, "markers", False)
+    )
     return tokenizer
 
 
@@ -121,6 +143,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LatentFor
     """
     settings = recipe.model
     tokens = thought_tokens(tokenizer)
+    earlier = None
     if settings.path is None:
         decoder = new_decoder(
             settings.arch,
@@ -136,7 +159,8 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LatentFor
             seed=recipe.train.seed,
         )
     else:
-        decoder = _load_decoder(settings)
+        earlier = _load_pretrained(settings)
+        decoder = _decoder_of(earlier) if isinstance(earlier, LatentForCausalLM) else earlier
         if settings.weights is not None:
             _load_released(decoder, settings.weights, tokenizer, settings.marker_init)
         _grow_vocabulary(decoder, tokenizer, settings.marker_init)
@@ -153,7 +177,10 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LatentFor
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.train.seed)  # parameters of the source
-        return LatentForCausalLM.from_decoder(decoder, config)
+        model = LatentForCausalLM.from_decoder(decoder, config)
+    if isinstance(earlier, LatentForCausalLM):
+        _keep_source(earlier, model)
+    return model
 
 
 def load_model(path: Path) -> LatentForCausalLM:
@@ -166,7 +193,7 @@ def load_model(path: Path) -> LatentForCausalLM:
         raise CheckpointError(f"{path} holds no model (no config.json); give a run directory, or train it first")
     try:
         model = AutoModelForCausalLM.from_pretrained(path, use_safetensors=True)
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         raise CheckpointError(
             f"{path} cannot be loaded: {str(error).splitlines()[0]}; use another checkpoint"
         ) from error
@@ -177,16 +204,16 @@ def load_model(path: Path) -> LatentForCausalLM:
     return model
 
 
-def _load_decoder(settings: ModelSettings) -> PreTrainedModel:
-    """The causal language model at `settings.path`, out of its thought slots if it is one of ours."""
+def _load_pretrained(settings: ModelSettings) -> PreTrainedModel:
+    """The causal language model at `settings.path`, which may be one of ours."""
     path = str(settings.path)
     try:
         if AutoConfig.from_pretrained(path, revision=settings.revision).model_type == LatentConfig.model_type:
-            return _decoder_of(load_model(Path(path)))
+            return load_model(Path(path))
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             path, revision=settings.revision, use_safetensors=True, dtype=torch.float32
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise RecipeError("model.path", [f"no model can be loaded from {path!r}: {reason}"]) from error
     return model
@@ -200,14 +227,22 @@ def _decoder_of(latent: LatentForCausalLM) -> PreTrainedModel:
     return decoder
 
 
+def _keep_source(earlier: LatentForCausalLM, model: LatentForCausalLM) -> None:
+    """Go on with the parameters of a thought source of the same kind; another source begins anew."""
+    old, new = earlier.model.thought_source, model.model.thought_source
+    shapes = [{name: value.shape for name, value in source.state_dict().items()} for source in (old, new)]
+    if type(old) is type(new) and shapes[0] == shapes[1]:
+        new.load_state_dict(old.state_dict())
+
+
 def _grow_vocabulary(decoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, marker_init: str) -> None:
     """Give every token an embedding; new ones start as a copy of a named token's, or as the mean of all."""
     old = decoder.get_input_embeddings().weight.shape[0]
     if len(tokenizer) <= old:
         return
     decoder.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    source = tokenizer.convert_tokens_to_ids(marker_init) if marker_init != "mean" else None
-    if source is None or source == tokenizer.unk_token_id != tokenizer.eos_token_id or source >= old:
+    source = tokenizer.get_vocab().get(marker_init) if marker_init != "mean" else None
+    if source is None or source >= old:
         if marker_init != "mean":
             logger.warning("%r is no token of this tokenizer: new embeddings start as the mean of all", marker_init)
         source = None

@@ -29,18 +29,23 @@ def refresh(page: Path) -> None:
         if block.language == "python":
             printed = _printed(lambda block=block: exec(compile(block.text, str(page), "exec"), names))
             if block.output is not None and not fits(block.output, printed):
-                replacements.append((_fence(block, block.output), _fence(block, printed.strip("\n"))))
+                replacements.append((_fence(block, block.output), _fence(block, _new(block.output, printed))))
     for command in commands(page):
         if command.output is not None and command.words[0] == "unspoken" and command.words[1] in SHOWN:
             printed = _printed(lambda command=command: main(command.words[1:]))
             if not fits(command.output, printed):
-                replacements.append(
-                    (command.output, "\n".join(line.rstrip() for line in printed.split("\n")).strip("\n"))
-                )
+                replacements.append((command.output, _new(command.output, printed)))
     text = "\n".join(lines)
     for old, new in replacements:
         text = text.replace(old, new, 1)
     page.write_text(text, encoding="utf-8")
+
+
+def _new(shown: str, printed: str) -> str:
+    """What was printed, with the lines of the page that still fit because of their `...`."""
+    open_lines = [line for line in shown.split("\n") if "..." in line]
+    lines = [line.rstrip() for line in printed.strip("\n").split("\n")]
+    return "\n".join(next((shown for shown in open_lines if fits(shown, line)), line) for line in lines)
 
 
 def _fence(block: Block, output: str) -> str:

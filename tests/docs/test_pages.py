@@ -2,7 +2,6 @@
 
 import importlib.util
 import io
-import os
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import fields
 from pathlib import Path
@@ -10,6 +9,8 @@ from pathlib import Path
 import pytest
 from tests.docs.markdown import DOCS, PAGES, SHOWN, TOP, anchors, blocks, commands, first_column, fits, links, section
 
+from unspoken.bench import bench
+from unspoken.bench.cases import Case
 from unspoken.cli.main import main
 from unspoken.files import read_json, read_json_lines
 from unspoken.legacy.translate import KEYS
@@ -136,10 +137,16 @@ def test_every_number_of_a_run_is_explained(tiny_run):
 
 def test_every_file_of_a_run_is_explained(tiny_run):
     named = set(first_column(section(DOCS / "reproducibility.md", "## The run directory")))
-    written = {path.relative_to(tiny_run).as_posix() for path in tiny_run.rglob("*") if path.is_file()}
-    written = {name.replace("checkpoint-6", "checkpoint-N") for name in written}
-    assert {name for name in named if "{" not in name} | {
-        f"predictions.{control}.jsonl" for control in read_json(tiny_run / "results.json")["controls"]
-    } >= written - {".lock"}, sorted(written - named)
-    assert {name for name in named if "{" not in name and name != "checkpoints/"} <= written, sorted(named - written)
-    assert os.environ.get("HF_HUB_OFFLINE") == "1"
+    controls = read_json(tiny_run / "results.json")["controls"]
+    named = named - {"checkpoints/", "predictions.{control}.jsonl"} | {f"predictions.{name}.jsonl" for name in controls}
+    paths = [path.relative_to(tiny_run).as_posix() for path in tiny_run.rglob("*") if path.is_file()]
+    written = {path.replace("checkpoint-6", "checkpoint-N") for path in paths} - {".lock"}
+    assert written == named
+
+
+def test_every_field_of_a_bench_is_explained(tmp_path):
+    tiny = Case("tiny", layers=1, heads=1, width=8, vocabulary=16, rows=2, generated_rows=2, question=4, answer=2)
+    bench(tmp_path / "bench.json", cases=[tiny], repeats=1, staged_rows=8, progress=lambda step: None)
+    found = read_json(tmp_path / "bench.json")
+    fields_of_rows = {key for row in found["rows"] for key in row}
+    assert set(first_column(section(DOCS / "performance.md", "## How to bench"))) == found.keys() | fields_of_rows

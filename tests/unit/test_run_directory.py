@@ -95,7 +95,9 @@ def test_a_folder_that_is_no_run_and_a_file_are_refused(tmp_path):
             open_run(path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"stage": 1}', '{"stage": "x", "sha256": {}}', '{"sha256": {}}'])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"stage": 1}', '{"stage": "x", "sha256": {}}', '{"sha256": {}}']
+)
 def test_a_damaged_summary_is_named(run, text):
     (run / "run.json").write_text(text)
     with pytest.raises(CheckpointError, match=r"run\.json is damaged \(.+\); resume the run"):

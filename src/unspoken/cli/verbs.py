@@ -255,8 +255,8 @@ def _task(name: str, overrides: Sequence[str]) -> "Task":
 
 
 def _configure_bench(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, metavar="DIR", default=Path("runs/bench"), action=Once)
-    parser.add_argument("--reference", type=Path, metavar="DIR", action=Once, help="a checkout to compare with")
+    parser.add_argument("--out", type=Path, metavar="FILE", default=Path("results/bench-cpu.json"), action=Once)
+    parser.add_argument("--reference", type=Path, metavar="FILE", action=Once, help="a checkout to compare with")
 
 
 def _bench(arguments: argparse.Namespace) -> int:

@@ -1,5 +1,6 @@
 """Tokenizers: one word of the task a token, or that of a pretrained model; both with the three thought tokens."""
 
+import json
 from collections.abc import Iterable, Sequence
 from itertools import chain
 
@@ -18,8 +19,8 @@ WORD = r"\n|\[\w+\]|\w+|[^\w\s]+"
 SPLIT = pre_tokenizers.Split(Regex(WORD), behavior="removed", invert=True)
 
 CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ message['content'] }}{% endfor %}"
-    "{% if add_generation_prompt %}"
+    "{{ bos_token if BOS else '' }}{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ QUESTION_END }}"
     + "{% set thoughts = n_latent if n_latent is defined else DEFAULT %}"
     + "OPEN{% for _ in range(thoughts) %}<|latent|>{% endfor %}CLOSE{% endif %}"
 )
@@ -88,7 +89,18 @@ def thought_tokens(tokenizer: PreTrainedTokenizerBase) -> ThoughtTokens:
     return ThoughtTokens(*ids)
 
 
-def set_chat_template(tokenizer: PreTrainedTokenizerBase, num_thoughts: int, markers: bool) -> None:
-    """Let `apply_chat_template(..., add_generation_prompt=True)` append the thoughts; `n_latent=` changes how many."""
-    template = CHAT_TEMPLATE.replace("DEFAULT", str(num_thoughts))
+def set_chat_template(
+    tokenizer: PreTrainedTokenizerBase, num_thoughts: int, *, question_end: str = "", markers: bool = False
+) -> None:
+    """Let `apply_chat_template(..., add_generation_prompt=True)` write the prompt of training; `n_latent=` sets thoughts.
+
+    Args:
+        tokenizer: Gets the template; it is saved with it.
+        num_thoughts: Thoughts where `n_latent` is not given.
+        question_end: What follows a question in training.
+        markers: Whether markers stand around the thoughts.
+    """
+    starts_with_bos = tokenizer.bos_token_id is not None and tokenizer.bos_token_id in tokenizer("")["input_ids"]
+    template = CHAT_TEMPLATE.replace("DEFAULT", str(num_thoughts)).replace("QUESTION_END", json.dumps(question_end))
+    template = template.replace("BOS", "true" if starts_with_bos else "false")
     tokenizer.chat_template = template.replace("OPEN", START * markers).replace("CLOSE", END * markers)

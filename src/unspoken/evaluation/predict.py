@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from itertools import groupby
 
 import numpy as np
 import torch
@@ -90,12 +91,10 @@ def answers(
     model: LatentForCausalLM, prompts: Sequence[StagedExample], batch_size: int, max_new_tokens: int
 ) -> Iterator[tuple[int, list[int]]]:
     """Greedy answers, each with the index of its prompt; order as computed: rows of like length together."""
-    order = sorted(range(len(prompts)), key=lambda i: (prompts[i].num_thoughts, len(prompts[i].input_ids)))
     pad, end = model.config.pad_token_id or 0, model.config.eos_token_id
     # a model that fills all its positions without an end has no more to say
     positions = model.num_positions
-    # batches of equal size: none is left with a single row, which could not exchange thoughts with another
-    for chosen in np.array_split(order, -(-len(order) // batch_size)) if order else []:
+    for chosen in _batches(prompts, batch_size, positions - max_new_tokens):
         batch = collate([prompts[index] for index in chosen], pad_id=pad, align=False)
         output = model.generate(
             input_ids=batch["input_ids"].to(model.device),
@@ -107,3 +106,22 @@ def answers(
         )
         for index, tokens in zip(chosen, output[:, batch["input_ids"].size(1) :].tolist(), strict=True):
             yield index, tokens[: tokens.index(end) + 1] if end in tokens else tokens
+
+
+def _batches(prompts: Sequence[StagedExample], batch_size: int, roomy: int) -> Iterator[list[int]]:
+    """Indices of prompts that are answered together.
+
+    Prompts longer than `roomy` meet the end of the positions before that of their answer: they share a batch only with
+    prompts of their own length, so that none is cut short by a longer one.
+    """
+    lengths = [len(prompt.input_ids) for prompt in prompts]
+
+    def crowded(index: int) -> int:
+        return lengths[index] if lengths[index] > roomy else 0
+
+    order = sorted(range(len(prompts)), key=lambda i: (crowded(i), prompts[i].num_thoughts, lengths[i]))
+    for _, group in groupby(order, key=crowded):
+        alike = list(group)
+        # batches of equal size: none is left with a single row, which could not exchange thoughts with another
+        for chosen in np.array_split(alike, -(-len(alike) // batch_size)):
+            yield chosen.tolist()

@@ -67,6 +67,6 @@ def new_decoder(
             **common,
         )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # not torch.manual_seed, which would reseed accelerators too
         model: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     return model

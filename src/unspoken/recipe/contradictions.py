@@ -295,3 +295,10 @@ def _frontiers(method: Method, task: Task) -> Iterator[Problem]:
             "superposition learns answers of one token, and in words an answer is a sentence; "
             "set task.rendering: symbols",
         )
+    hops = task.describe().get("max_hops", task.describe().get("hops", 0))
+    if name not in WITHOUT_FRONTIERS and hops > method.final_stage:
+        yield Problem(
+            "method.max_stage",
+            f"rows have up to {hops} hops, and those with more than max_stage={method.final_stage} would never train "
+            f"their answer; raise it to {hops}, or lower the hops of the task",
+        )

@@ -111,6 +111,8 @@ class Stop(TrainerCallback):
 class MetricsLog(TrainerCallback):
     """Appends every logged number to `metrics.jsonl`; a resumed run first forgets the steps it will do again.
 
+    It also forgets the last line of the part before it, in which the library sums up that part: only the end has one.
+
     Args:
         path: The file.
         describe: Stage and the like at an epoch, for every line.
@@ -125,7 +127,8 @@ class MetricsLog(TrainerCallback):
         """See the class."""
         if state.is_world_process_zero and self.path.is_file():
             rows = files.read_json_lines(self.path, torn=True)
-            files.write_json_lines(self.path, [row for row in rows if row["step"] <= state.global_step])
+            kept = [row for row in rows if row["step"] <= state.global_step and "train_runtime" not in row]
+            files.write_json_lines(self.path, kept)
 
     def on_log(
         self,

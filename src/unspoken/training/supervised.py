@@ -18,7 +18,7 @@ from unspoken.data.collate import collate
 from unspoken.data.loader import Batches, StagedDataset
 from unspoken.data.tokenizer import thought_tokens
 from unspoken.device import environment, rank, seed_everything, shares_parameters, world_size
-from unspoken.errors import CheckpointError
+from unspoken.errors import CheckpointError, RecipeError
 from unspoken.evaluation.predict import predict
 from unspoken.evaluation.statistics import aggregate
 from unspoken.model import LatentForCausalLM
@@ -57,6 +57,9 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False) -> Path:
         NonFiniteError: The loss diverged; the last checkpoint is good.
         Stopped: A signal came; the run was saved and can be resumed.
     """
+    if recipe.train.precision == "fp16" and not torch.accelerator.is_available():
+        # the library would train in fp32 without a word
+        raise RecipeError("train.precision", ["fp16 needs a GPU, and there is none; set bf16 or fp32"])
     with files.locked(out) if rank() == 0 else nullcontext(), stop_requests() as request:
         return _train(recipe, out, resume, request)
 
@@ -260,12 +263,13 @@ def _finish(
     best, last = trainer.state.best_global_step, trainer.state.global_step
     checkpoint = out / CHECKPOINTS / f"checkpoint-{best}"
     chosen = best if best is not None and best != last and checkpoint.is_dir() else last
+    if chosen != last:
+        files.verify(checkpoint)
     if recipe.model.lora:
         if chosen != last:
             trainer.model.load_adapter(checkpoint, trainer.model.active_adapter, is_trainable=False)
         model = trainer.model.merge_and_unload()
     elif chosen != last:
-        files.verify(checkpoint)
         model = AutoModelForCausalLM.from_pretrained(checkpoint)
     summary = {
         "stage": stage,

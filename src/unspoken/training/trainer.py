@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerControl
+from transformers.trainer import TRAINER_STATE_NAME
 
 from unspoken import files
 from unspoken.data.loader import Batches, StagedDataset
 from unspoken.device import barrier
-from unspoken.errors import NonFiniteError
+from unspoken.errors import CheckpointError, NonFiniteError
 from unspoken.records import Batch, StagedExample
 from unspoken.run_directory import CHECKPOINTS
 from unspoken.training.checkpoint import PREFIX, rotate
@@ -80,6 +81,20 @@ class SupervisedTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """The library loads the weights that fit and warns of the others; here all must fit.
+
+        Raises:
+            CheckpointError: Weights are missing or left over; a tied head has none of its own.
+        """
+        tied = self.model._tied_weights_keys if self.model.config.tie_word_embeddings else ()
+        missing = sorted(set(load_result.missing_keys) - set(tied))
+        if missing or load_result.unexpected_keys:
+            raise CheckpointError(
+                f"the checkpoint does not fit the model: missing {missing}, unexpected "
+                f"{sorted(load_result.unexpected_keys)}; it is of another recipe"
+            )
+
     def _get_output_dir(self, trial: Any) -> str:
         """Where the library writes a checkpoint: a folder that does not count yet."""
         return str(self.run / CHECKPOINTS / ".partial")
@@ -94,6 +109,9 @@ class SupervisedTrainer(Trainer):
         barrier()
         if self.is_world_process_zero():
             files.remove(partial / name / "training_args.bin")  # a pickle that nobody reads; resolved.json has it all
+            # it named the unfinished folder, which a resumed run would miss; `best_global_step` says the same
+            self.state.best_model_checkpoint = None
+            self.state.save_to_json(str(partial / name / TRAINER_STATE_NAME))
             files.seal(partial / name)
             files.publish(partial / name, self.run / CHECKPOINTS / name)
             files.remove(partial)

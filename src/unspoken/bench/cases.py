@@ -1,0 +1,88 @@
+"""What is measured: two shapes of model, one batch each."""
+
+from dataclasses import dataclass
+
+import torch
+from transformers import PreTrainedModel
+
+from unspoken.model import LatentConfig, LatentForCausalLM
+from unspoken.model.scratch import new_decoder
+from unspoken.records import IGNORED, Batch
+
+END = -1
+"""An end of sequence that no model writes: generation runs to its full length."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A GPT-2 shape and a batch of rows of equal length: question, marker, thoughts, marker, answer.
+
+    Attributes:
+        name: Of the case.
+        layers: Blocks.
+        heads: Attention heads.
+        width: Of the residual stream.
+        vocabulary: Tokens; the last three are the thought tokens.
+        rows: In a training step.
+        generated_rows: Generated together.
+        question: Tokens.
+        thoughts: Slots.
+        answer: Tokens that are trained.
+    """
+
+    name: str
+    layers: int
+    heads: int
+    width: int
+    vocabulary: int
+    rows: int
+    generated_rows: int
+    question: int = 200
+    thoughts: int = 6
+    answer: int = 20
+
+
+CASES = (
+    Case("2 layers, width 256", layers=2, heads=4, width=256, vocabulary=512, rows=32, generated_rows=16),
+    Case("GPT-2 small", layers=12, heads=12, width=768, vocabulary=50260, rows=4, generated_rows=8),
+)
+
+
+def build(case: Case, *, checkpointed: bool = False) -> tuple[PreTrainedModel, LatentForCausalLM]:
+    """The plain decoder and a latent model over the same weights, dropout off."""
+    decoder = new_decoder(
+        "gpt2",
+        layers=case.layers,
+        heads=case.heads,
+        width=case.width,
+        vocab_size=case.vocabulary,
+        eos_token_id=0,
+        pad_token_id=0,
+    )
+    config = LatentConfig(
+        text_config=decoder.config,
+        latent_token_id=case.vocabulary - 1,
+        start_latent_token_id=case.vocabulary - 2,
+        end_latent_token_id=case.vocabulary - 3,
+        checkpoint_passes=checkpointed,
+    )
+    return decoder.train(), LatentForCausalLM.from_decoder(decoder, config).train()
+
+
+def batch(case: Case) -> Batch:
+    """Random tokens in the layout of Coconut."""
+    length = case.question + case.thoughts + 2 + case.answer
+    ids = torch.randint(1, case.vocabulary - 3, (case.rows, length), generator=torch.Generator().manual_seed(0))
+    ids[:, case.question] = case.vocabulary - 2
+    ids[:, case.question + 1 : case.question + 1 + case.thoughts] = case.vocabulary - 1
+    ids[:, case.question + 1 + case.thoughts] = case.vocabulary - 3
+    labels = ids.clone()
+    labels[:, : length - case.answer] = IGNORED
+    positions = torch.arange(length).expand(case.rows, -1).contiguous()
+    return Batch(input_ids=ids, attention_mask=torch.ones_like(ids), position_ids=positions, labels=labels)
+
+
+def prompts(case: Case, rows: int) -> torch.Tensor:
+    """Question, markers and thoughts of the first rows, repeated as needed, (rows, columns)."""
+    ids = batch(case)["input_ids"][:, : case.question + 2 + case.thoughts]
+    return ids.repeat(-(-rows // len(ids)), 1)[:rows]
