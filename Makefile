@@ -27,7 +27,7 @@ check: setup           ## format, lint, types, layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: setup           ## speed and memory; REFERENCE=folder of the released coconut.py, see docs/bench.md
+bench: setup           ## speed and memory; REFERENCE=folder of the released coconut.py, see docs/performance.md
 	$(BIN)/unspoken bench --out results/bench-cpu.json $(if $(REFERENCE),--reference $(REFERENCE))
 
 crash: setup           ## every crash point of a save, and every step between saves

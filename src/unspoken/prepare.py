@@ -208,10 +208,13 @@ def _load_pretrained(settings: ModelSettings) -> PreTrainedModel:
     """The causal language model at `settings.path`, which may be one of ours."""
     path = str(settings.path)
     try:
-        if AutoConfig.from_pretrained(path, revision=settings.revision).model_type == LatentConfig.model_type:
+        if (
+            AutoConfig.from_pretrained(path, revision=settings.revision, trust_remote_code=False).model_type
+            == LatentConfig.model_type
+        ):
             return load_model(Path(path))
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            path, revision=settings.revision, use_safetensors=True, dtype=torch.float32
+            path, revision=settings.revision, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
         )
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).splitlines()[0]

@@ -16,10 +16,11 @@ from typing import Any
 from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from unspoken import files
+from unspoken.device import environment
 from unspoken.errors import CheckpointError, DataError
 from unspoken.model import LatentForCausalLM
-from unspoken.prepare import load_model
-from unspoken.recipe import Recipe, resolve
+from unspoken.prepare import build_model, build_tokenizer, load_model
+from unspoken.recipe import Recipe, dump, resolve
 
 RECIPE, RESOLVED, METRICS, RUN, RESULTS, PREDICTIONS = (
     "recipe.yaml",
@@ -74,6 +75,22 @@ def save_model(
     files.write_json(path / RUN, {**summary, "sha256": {file.name: files.sha256(file) for file in present}})
 
 
+def import_released(recipe: Recipe, path: Path, stage: int) -> None:
+    """Make a run directory of the released weights that `recipe.model.weights` names, so that they can be evaluated.
+
+    Args:
+        recipe: How they were trained; its `model.path` is the model they began from.
+        path: The run directory to write.
+        stage: The stage they were trained to.
+    """
+    tokenizer = build_tokenizer(recipe, [])
+    model = build_model(recipe, tokenizer)
+    files.write_json(path / RESOLVED, {"recipe": dump(recipe), "environment": environment()})
+    files.write_text(path / RECIPE, recipe.source)
+    num_parameters = sum(parameter.numel() for parameter in model.parameters())
+    save_model(path, model, tokenizer, {"stage": stage, "step": None, "num_parameters": num_parameters})
+
+
 def read_summary(path: Path) -> dict[str, Any]:
     """`run.json`, after its model files have been checked against it.
 
@@ -106,14 +123,20 @@ def read_recipe(path: Path) -> Recipe:
     return resolve(values, str(path / RESOLVED))
 
 
-def open_run(path: Path) -> Run:
+def open_run(path: Path | str) -> Run:
     """Open a finished run.
 
     Raises:
         CheckpointError: See `read_summary`.
     """
+    path = Path(path)
     summary = read_summary(path)
     recipe = read_recipe(path)
     return Run(
-        path, recipe, load_model(path).eval(), AutoTokenizer.from_pretrained(path), int(summary["stage"]), summary
+        path,
+        recipe,
+        load_model(path).eval(),
+        AutoTokenizer.from_pretrained(path, trust_remote_code=False),
+        int(summary["stage"]),
+        summary,
     )

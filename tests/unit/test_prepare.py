@@ -141,9 +141,7 @@ def test_a_source_of_the_same_kind_keeps_its_parameters_and_another_begins_anew(
     earlier.save_pretrained(tmp_path)
 
     def logits(**settings):
-        chosen = recipe(
-            model={"path": str(tmp_path)}, thoughts={"name": "window", "weights": "learned", **settings}
-        )
+        chosen = recipe(model={"path": str(tmp_path)}, thoughts={"name": "window", "weights": "learned", **settings})
         return build_model(chosen, build_tokenizer(chosen, [])).model.thought_source.logits.tolist()
 
     assert logits(size=3) == [1.0, 2.0, 3.0]

@@ -11,6 +11,7 @@ from unspoken.cli.terminal import complain, is_first_process, progress_bar, say
 
 if TYPE_CHECKING:
     from unspoken.legacy import Translation
+    from unspoken.recipe import Recipe
     from unspoken.tasks import Task
 
 DONE, FAILED = 0, 1
@@ -84,7 +85,7 @@ def _train(arguments: argparse.Namespace) -> int:
     recipe, legacy = source.recipe, source.legacy
     _tell(legacy)
     if legacy is not None and legacy.only_eval:
-        return _evaluate_released(legacy)
+        return _evaluate_released(legacy, recipe)
     names = f"{recipe.task.describe()['name']}-{recipe.method.model_dump()['name']}"
     out = arguments.out or (legacy.run if legacy is not None else Path("runs") / names)
     if is_first_process():  # the others may come when the first has begun to write
@@ -114,16 +115,21 @@ def _check_run_directory(out: Path, *, resume: bool) -> None:
         raise CheckpointError(f"{out} holds no run to resume; start it without --resume, or correct --out")
 
 
-def _evaluate_released(legacy: "Translation") -> int:
-    """`only_eval: True`: evaluate the model at `load_model_path` on the validation file."""
+def _evaluate_released(legacy: "Translation", recipe: "Recipe") -> int:
+    """`only_eval: True`: evaluate the run or the released weights at `load_model_path` on the validation file."""
     from unspoken.errors import CheckpointError
 
     run, data = legacy.load_model_path, Path(str(legacy.recipe["task"]["validation"]))
-    if run is None or not run.is_dir():
+    if run is None:
         raise CheckpointError(
-            f"only_eval: True evaluates the run at load_model_path, found {run}; "
-            f"give a run directory, as in `unspoken eval RUN --data {data}`"
+            "only_eval: True evaluates load_model_path; set it to a checkpoint_N file or a run directory"
         )
+    if not run.is_dir():
+        from unspoken.run_directory import import_released
+
+        _check_run_directory(legacy.run, resume=False)
+        import_released(recipe, legacy.run, min(legacy.stage, recipe.method.final_stage))
+        run = legacy.run
     return _evaluate_and_print(run, data=data, split="test", overrides=())
 
 
@@ -256,7 +262,7 @@ def _task(name: str, overrides: Sequence[str]) -> "Task":
 
 def _configure_bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", default=Path("results/bench-cpu.json"), action=Once)
-    parser.add_argument("--reference", type=Path, metavar="FILE", action=Once, help="a checkout to compare with")
+    parser.add_argument("--reference", type=Path, metavar="DIR", action=Once, help="folder of the released coconut.py")
 
 
 def _bench(arguments: argparse.Namespace) -> int:

@@ -64,7 +64,7 @@ def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenize
         RecipeError: There is no tokenizer at `path`, or it has no end-of-sequence token.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise RecipeError("model", [f"no tokenizer can be loaded from {path!r}: {reason}"]) from error
@@ -92,7 +92,7 @@ def thought_tokens(tokenizer: PreTrainedTokenizerBase) -> ThoughtTokens:
 def set_chat_template(
     tokenizer: PreTrainedTokenizerBase, num_thoughts: int, *, question_end: str = "", markers: bool = False
 ) -> None:
-    """Let `apply_chat_template(..., add_generation_prompt=True)` write the prompt of training; `n_latent=` sets thoughts.
+    """Make `apply_chat_template(add_generation_prompt=True)` write the prompt of training; `n_latent=` sets thoughts.
 
     Args:
         tokenizer: Gets the template; it is saved with it.

@@ -23,9 +23,9 @@ logger = logging.getLogger(__name__)
 
 
 def evaluate(
-    run: Path,
+    run: Path | str,
     *,
-    data: Path | None = None,
+    data: Path | str | None = None,
     split: Split = "validation",
     overrides: Sequence[str] = (),
     progress: Callable[[str, int, int], None] = lambda condition, done, total: None,
@@ -45,6 +45,7 @@ def evaluate(
     Raises:
         UnspokenError: The run or the data cannot be used.
     """
+    run, data = Path(run), Path(data) if data is not None else None
     join_processes()
     opened = open_run(run)
     opened.model.to(best_device())
@@ -57,10 +58,7 @@ def evaluate(
             conditions[control] = _predict(opened, recipe, rows, control, progress)
     results = summarise(opened, recipe, rows, conditions, str(data) if data else split)
     if rank() == 0:
-        for condition, predictions in conditions.items():
-            name = PREDICTIONS if condition == "none" else f"predictions.{condition}.jsonl"
-            files.write_json_lines(run / name, [asdict(prediction) for prediction in predictions])
-        files.write_json(run / RESULTS, results)
+        _write(run, results, conditions)
     return results
 
 
@@ -129,6 +127,16 @@ def summarise(
         "date": datetime.now(UTC).date().isoformat(),
         "environment": environment(),
     }
+
+
+def _write(run: Path, results: dict[str, Any], conditions: dict[str, list[Prediction]]) -> None:
+    """Put results and predictions into the run, in place of those of an earlier evaluation."""
+    for earlier in (run / RESULTS, *run.glob("predictions.*.jsonl")):
+        files.remove(earlier)
+    for condition, predictions in conditions.items():
+        name = PREDICTIONS if condition == "none" else f"predictions.{condition}.jsonl"
+        files.write_json_lines(run / name, [asdict(prediction) for prediction in predictions])
+    files.write_json(run / RESULTS, results)
 
 
 def table(results: dict[str, Any]) -> str:

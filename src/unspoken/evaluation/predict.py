@@ -95,7 +95,8 @@ def answers(
     # a model that fills all its positions without an end has no more to say
     positions = model.num_positions
     for chosen in _batches(prompts, batch_size, positions - max_new_tokens):
-        batch = collate([prompts[index] for index in chosen], pad_id=pad, align=False)
+        company = _company(prompts, chosen[0]) if len(chosen) == 1 and batch_size > 1 else []
+        batch = collate([prompts[index] for index in [*chosen, *company]], pad_id=pad, align=False)
         output = model.generate(
             input_ids=batch["input_ids"].to(model.device),
             attention_mask=batch["attention_mask"].to(model.device),
@@ -104,7 +105,8 @@ def answers(
             eos_token_id=end,
             pad_token_id=pad,
         )
-        for index, tokens in zip(chosen, output[:, batch["input_ids"].size(1) :].tolist(), strict=True):
+        written = output[: len(chosen), batch["input_ids"].size(1) :].tolist()
+        for index, tokens in zip(chosen, written, strict=True):
             yield index, tokens[: tokens.index(end) + 1] if end in tokens else tokens
 
 
@@ -122,6 +124,15 @@ def _batches(prompts: Sequence[StagedExample], batch_size: int, roomy: int) -> I
     order = sorted(range(len(prompts)), key=lambda i: (crowded(i), prompts[i].num_thoughts, lengths[i]))
     for _, group in groupby(order, key=crowded):
         alike = list(group)
-        # batches of equal size: none is left with a single row, which could not exchange thoughts with another
-        for chosen in np.array_split(alike, -(-len(alike) // batch_size)):
+        # batches of equal size, and three rows rather than one: a single row has none to exchange thoughts with
+        most = max(len(alike) // 2, 1) if batch_size > 1 else len(alike)
+        for chosen in np.array_split(alike, min(-(-len(alike) // batch_size), most)):
             yield chosen.tolist()
+
+
+def _company(prompts: Sequence[StagedExample], index: int) -> list[int]:
+    """Another prompt for a batch of one, to exchange thoughts with; it is no longer, so that it cuts nothing short."""
+    others = [
+        i for i in range(len(prompts)) if i != index and len(prompts[i].input_ids) <= len(prompts[index].input_ids)
+    ]
+    return [max(others, key=lambda i: (prompts[i].num_thoughts, -len(prompts[i].input_ids)))] if others else []

@@ -50,10 +50,11 @@ class _Append(torch.autograd.Function):
         return store.buffer[:, :, :stop]
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor | None) -> tuple[Tensor | None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor | None) -> tuple[Tensor | None, None, None]:
         store: _Store = ctx.store
         if gradient is not None:
             if store.gradient is None:
+                assert store.buffer is not None, "forward came first"
                 store.gradient = torch.zeros_like(store.buffer)
             store.gradient[:, :, : ctx.stop] += gradient
         if store.gradient is None:

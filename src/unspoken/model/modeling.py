@@ -101,9 +101,14 @@ class LatentPreTrainedModel(PreTrainedModel):
         return int(getattr(self.config.text_config, "max_position_embeddings", None) or sys.maxsize)
 
     @property
-    def is_gradient_checkpointing(self) -> bool:
+    def is_activation_checkpointing(self) -> bool:
         """Whether passes are recomputed in the backward pass."""
         return any(module.checkpoint_passes for module in self.modules() if isinstance(module, LatentModel))
+
+    @property
+    def is_gradient_checkpointing(self) -> bool:
+        """The older name of `is_activation_checkpointing`."""
+        return self.is_activation_checkpointing
 
 
 class LatentModel(LatentPreTrainedModel):

@@ -47,7 +47,9 @@ class Jacobi:
 
     def extra_passes(self, num_thoughts: int) -> int:
         """Passes that the thoughts of a row cost beyond the one that everything costs."""
-        return self.iterations + 1 if num_thoughts else 0
+        if num_thoughts < 2:  # a single slot has no others to be refined with
+            return num_thoughts
+        return self.iterations + 1
 
 
 @dataclass(frozen=True, slots=True)

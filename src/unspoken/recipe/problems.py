@@ -69,11 +69,11 @@ def settings_problems(
 
 def advice(key: str, known: Sequence[str], section: str = "") -> str:
     """What an unknown key may have meant: another of the same place, else one of another section."""
+    if key in ELSEWHERE:
+        return f"here it is {ELSEWHERE[key]}"
     close = get_close_matches(key, known, n=1, cutoff=0.7)
     if close:
         return f"did you mean {close[0]}?"
-    if key in ELSEWHERE:
-        return f"here it is {ELSEWHERE[key]}"
     homes: dict[str, type[Settings]] = {"model": ModelSettings, "train": TrainSettings, "evaluate": EvaluateSettings}
     for home, kind in homes.items():
         near = get_close_matches(key, kind.model_fields, n=1, cutoff=0.7)

@@ -6,6 +6,7 @@ They hold no parameters and are never trained; `LatentModel.thinking_with` swaps
 import torch
 from torch import Tensor
 
+from unspoken.errors import DataError
 from unspoken.thoughts.base import History, ThoughtSource
 
 
@@ -82,6 +83,6 @@ class AnotherRow(ThoughtSource):
     def forward(self, history: History) -> Tensor:
         """See `ThoughtSource.forward`."""
         if len(history.placeholders) < 2:
-            raise ValueError("exchanging thoughts needs a batch of at least 2 rows, found 1")
+            raise DataError("another_row exchanges thoughts between rows, and there is only one; leave it out")
         thoughts_BSD: Tensor = self.source(history)
         return thoughts_BSD.roll(1, dims=0)

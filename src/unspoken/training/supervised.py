@@ -41,7 +41,7 @@ class Stopped(SystemExit):
     """A signal ended the run after it was saved; `code` is 128 + the signal's number."""
 
 
-def train(recipe: Recipe, out: Path, *, resume: bool = False) -> Path:
+def train(recipe: Recipe, out: Path | str, *, resume: bool = False) -> Path:
     """Train a recipe into a run directory.
 
     Args:
@@ -60,6 +60,7 @@ def train(recipe: Recipe, out: Path, *, resume: bool = False) -> Path:
     if recipe.train.precision == "fp16" and not torch.accelerator.is_available():
         # the library would train in fp32 without a word
         raise RecipeError("train.precision", ["fp16 needs a GPU, and there is none; set bf16 or fp32"])
+    out = Path(out)
     with files.locked(out) if rank() == 0 else nullcontext(), stop_requests() as request:
         return _train(recipe, out, resume, request)
 

@@ -199,7 +199,7 @@ def chat(tokenizer, text, **kwargs):
 @pytest.mark.parametrize("markers", [True, False])
 def test_the_chat_template_puts_the_thoughts_after_the_question(markers, tmp_path):
     tokenizer = word_tokenizer(["is", "it", "?"])
-    set_chat_template(tokenizer, 3, markers)
+    set_chat_template(tokenizer, 3, markers=markers)
     tokens = thought_tokens(tokenizer)
     around = ([tokens.start], [tokens.end]) if markers else ([], [])
     question = [6, 7, 8]
@@ -216,7 +216,7 @@ def test_the_chat_template_puts_the_thoughts_after_the_question(markers, tmp_pat
 
 def test_a_chat_without_a_generation_prompt_holds_no_thought():
     tokenizer = word_tokenizer(["is", "it", "?"])
-    set_chat_template(tokenizer, 3, True)
+    set_chat_template(tokenizer, 3, markers=True)
     message = [{"role": "user", "content": "is it ?"}]
     assert tokenizer.apply_chat_template(message)["input_ids"] == [6, 7, 8]
 
@@ -262,7 +262,7 @@ def test_the_thought_tokens_are_added_only_once(shared_data, tmp_path):
 
 def test_with_gpt2_the_chat_template_gives_single_tokens(shared_data):
     tokenizer = load_tokenizer(str(shared_data / "gpt2-tokenizer"))
-    set_chat_template(tokenizer, 2, True)
+    set_chat_template(tokenizer, 2, markers=True)
     ids = chat(tokenizer, "How many?")["input_ids"]
     assert ids == [*tokenizer("How many?")["input_ids"], 50257, 50258, 50258, 50259]
 

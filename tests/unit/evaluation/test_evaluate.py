@@ -7,7 +7,7 @@ from dataclasses import asdict, fields
 
 import pytest
 
-from unspoken.errors import CheckpointError, DataError, RecipeError, UnspokenError
+from unspoken.errors import CheckpointError, DataError, RecipeError
 from unspoken.evaluation.evaluate import evaluate, table
 from unspoken.evaluation.statistics import aggregate, wilson
 from unspoken.files import read_json, read_json_lines, sha256
@@ -246,7 +246,9 @@ def test_one_row_has_no_other_to_exchange_its_thoughts_with(custom_run, tmp_path
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(ROWS[:1]))
     assert evaluate(custom_run, data=path, overrides=["controls=[zero]"])["n"] == 1
-    with pytest.raises(UnspokenError, match="another_row"):
+    with pytest.raises(
+        DataError, match="another_row exchanges thoughts between rows, and there is only one; leave it out"
+    ):
         evaluate(custom_run, data=path, overrides=["controls=[another_row]"])
 
 
