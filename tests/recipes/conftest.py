@@ -1,8 +1,7 @@
 import pytest
 import torch
-from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
-
 from tests.conftest import SHARED_DATA
+from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,11 @@ def predict(
         mine = range(rank(), len(used), world_size()) if shared else range(len(used))
         with context:
             for index, tokens in answers(
-                model, [used[i] for i in mine], batch_size, max_new_tokens or task.max_new_tokens
+                model,
+                [used[i] for i in mine],
+                batch_size,
+                max_new_tokens or task.max_new_tokens,
+                exchange=control == "another_row",
             ):
                 position, prompt = mine[index], used[mine[index]]
                 forced = prompt.input_ids[len(prompt.input_ids) - prompt.num_forced :].tolist()
@@ -88,14 +92,22 @@ def _judge(
 
 @torch.no_grad()
 def answers(
-    model: LatentForCausalLM, prompts: Sequence[StagedExample], batch_size: int, max_new_tokens: int
+    model: LatentForCausalLM,
+    prompts: Sequence[StagedExample],
+    batch_size: int,
+    max_new_tokens: int,
+    *,
+    exchange: bool = False,
 ) -> Iterator[tuple[int, list[int]]]:
-    """Greedy answers, each with the index of its prompt; order as computed: rows of like length together."""
+    """Greedy answers, each with the index of its prompt; order as computed: rows of like length together.
+
+    With `exchange`, rows take thoughts from each other: a batch of one gets a second row, whose answer is left out.
+    """
     pad, end = model.config.pad_token_id or 0, model.config.eos_token_id
     # a model that fills all its positions without an end has no more to say
     positions = model.num_positions
     for chosen in _batches(prompts, batch_size, positions - max_new_tokens):
-        company = _company(prompts, chosen[0]) if len(chosen) == 1 and batch_size > 1 else []
+        company = _company(prompts, chosen[0]) if exchange and len(chosen) == 1 else []
         batch = collate([prompts[index] for index in [*chosen, *company]], pad_id=pad, align=False)
         output = model.generate(
             input_ids=batch["input_ids"].to(model.device),
@@ -124,15 +136,16 @@ def _batches(prompts: Sequence[StagedExample], batch_size: int, roomy: int) -> I
     order = sorted(range(len(prompts)), key=lambda i: (crowded(i), prompts[i].num_thoughts, lengths[i]))
     for _, group in groupby(order, key=crowded):
         alike = list(group)
-        # batches of equal size, and three rows rather than one: a single row has none to exchange thoughts with
-        most = max(len(alike) // 2, 1) if batch_size > 1 else len(alike)
-        for chosen in np.array_split(alike, min(-(-len(alike) // batch_size), most)):
+        for chosen in np.array_split(alike, -(-len(alike) // batch_size)):
             yield chosen.tolist()
 
 
 def _company(prompts: Sequence[StagedExample], index: int) -> list[int]:
-    """Another prompt for a batch of one, to exchange thoughts with; it is no longer, so that it cuts nothing short."""
-    others = [
-        i for i in range(len(prompts)) if i != index and len(prompts[i].input_ids) <= len(prompts[index].input_ids)
-    ]
-    return [max(others, key=lambda i: (prompts[i].num_thoughts, -len(prompts[i].input_ids)))] if others else []
+    """The most similar other prompt: a longer one would leave less room for the answer."""
+
+    def distance(other: int) -> tuple[int, int]:
+        one, two = prompts[index], prompts[other]
+        return abs(one.num_thoughts - two.num_thoughts), abs(len(one.input_ids) - len(two.input_ids))
+
+    others = [other for other in range(len(prompts)) if other != index]
+    return [min(others, key=distance)] if others else []

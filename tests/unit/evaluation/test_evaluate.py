@@ -186,7 +186,7 @@ def test_a_file_that_cannot_be_used_is_refused_and_the_old_results_stay(custom_r
         ([{"question": "is z ?", "steps": [], "answer": "a"}], "a word of 'is z .' is not in the vocabulary"),
         ([{"question": "is a ?", "steps": []}], "no 'answer'"),
         ([{"question": "is a ? " * 20, "steps": [], "answer": "a"}], "longer than the model's 32 positions"),
-        ([], "no row"),
+        ([], "has 0 rows"),
     ]:
         path.write_text(json.dumps(rows))
         with pytest.raises(DataError, match=message):
@@ -235,11 +235,22 @@ def test_predictions_of_an_earlier_evaluation_do_not_stay_beside_other_results(r
 
 
 @pytest.mark.parametrize("rows", [3, 7])
-def test_thoughts_are_exchanged_also_where_rows_and_batches_are_odd(rows, custom_run, tmp_path):
+def test_thoughts_are_exchanged_also_where_a_row_is_left_over(rows, custom_run, tmp_path):
     path = tmp_path / "mine.json"
     path.write_text(json.dumps(ROWS[:rows]))
     results = evaluate(custom_run, data=path, overrides=["controls=[another_row]", "batch_size=2"])
     assert results["controls"]["another_row"]["n"] == rows
+    assert len(predictions(custom_run, "another_row")) == rows
+
+
+def test_thoughts_are_exchanged_also_where_every_row_has_a_batch_of_its_own(custom_run, tmp_path):
+    """Rows near the end of the positions are answered apart from those of other lengths."""
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps([{**row, "question": "is " * n + row["question"]} for n, row in enumerate(ROWS[:5])]))
+    results = evaluate(custom_run, data=path, overrides=["controls=[another_row]", "max_new_tokens=30"])
+    assert results["controls"]["another_row"]["n"] == 5
+    rows, exchanged = predictions(custom_run), predictions(custom_run, "another_row")
+    assert any(row.text != other.text for row, other in zip(rows, exchanged, strict=True))
 
 
 def test_one_row_has_no_other_to_exchange_its_thoughts_with(custom_run, tmp_path):

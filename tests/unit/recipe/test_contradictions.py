@@ -120,7 +120,8 @@ def test_superposition_needs_frontiers(task):
 
 def test_superposition_needs_answers_of_one_token():
     assert "task.rendering: symbols" in problem(task={"name": "prosqa"}, method={"name": "superposition"})
-    accepted(task={"name": "prosqa", "rendering": "symbols"}, method={"name": "superposition"})
+    accepted(task={"name": "prosqa", "rendering": "symbols", "max_hops": 4}, method={"name": "superposition"})
+    assert "raise it to 6" in problem(task={"name": "prosqa", "rendering": "symbols"}, method={"name": "superposition"})
     accepted(task={"name": "hops"}, method={"name": "superposition"})
 
 
