@@ -184,9 +184,9 @@ def test_a_path_without_a_model_and_a_damaged_one_are_refused(tmp_path):
     tokenizer = build_tokenizer(chosen, [])
     data = (tmp_path / "model" / "model.safetensors").read_bytes()
     (tmp_path / "model" / "model.safetensors").write_bytes(data[:-100])
-    with pytest.raises(RecipeError, match="no model can be loaded from '.*/model': "):
+    with pytest.raises(RecipeError, match=r"no model can be loaded from '.*/model': "):
         build_model(chosen, tokenizer)
-    with pytest.raises(RecipeError, match="no model can be loaded from '.*/absent': "):
+    with pytest.raises(RecipeError, match=r"no model can be loaded from '.*/absent': "):
         build_model(recipe(model={"path": str(tmp_path / "absent")}), tokenizer)
 
 

@@ -76,7 +76,7 @@ def test_weights_cut_off_in_the_middle_are_damaged(run):
     (run / "model.safetensors").write_bytes(data[: len(data) // 2])
     with pytest.raises(CheckpointError, match=r"model\.safetensors does not have the recorded sha256"):
         open_run(run)
-    with pytest.raises(CheckpointError, match="cannot be loaded: .*; use another checkpoint"):
+    with pytest.raises(CheckpointError, match=r"cannot be loaded: .*; use another checkpoint"):
         load_model(run)
 
 
