@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,20 +55,19 @@ def bench(
     """
     peer = find_reference(reference)
     rows: list[Row] = []
-    for case in cases:
-        progress(f"training step, {case.name}")
-        rows += training(case, peer, repeats)
-        progress(f"generation, {case.name}")
-        rows += generation(case, peer, repeats)
-    progress("staging")
-    rows += staging(staged_rows)
-    report = {
-        "rows": rows,
+    head = {
         "machine": environment(),
         "date": datetime.now(UTC).date().isoformat(),
         "command": shlex.join(["unspoken", *sys.argv[1:]]),
     }
-    files.write_json(out, report)
+    parts: list[tuple[str, Callable[[], list[Row]]]] = [("staging", partial(staging, staged_rows))]
+    for case in cases:
+        parts.append((f"training step, {case.name}", partial(training, case, peer, repeats)))
+        parts.append((f"generation, {case.name}", partial(generation, case, peer, repeats)))
+    for name, measure in parts:
+        progress(name)
+        rows += measure()
+        files.write_json(out, {"rows": rows, **head})  # what is measured is kept, whatever comes next
     return table(rows)
 
 

@@ -42,15 +42,15 @@ def test_the_file_holds_every_row_with_its_ratios(tmp_path):
     report = json.loads((tmp_path / "bench.json").read_text())
     names = [row["name"] for row in report["rows"]]
     assert names == [
+        "staging 20 rows of ProsQA",
+        "collating 20 rows of ProsQA",
         "training step, tiny",
         "training step, checkpointed, tiny",
         "generation of 64 tokens, batch 2, tiny",
         "generation of 64 tokens, batch 1, tiny",
-        "staging 20 rows of ProsQA",
-        "collating 20 rows of ProsQA",
     ]
     assert all(name in text for name in names)
-    first = report["rows"][0]
+    first = report["rows"][2]
     assert first["ratio_to_plain"] == ratio(first["samples"]["ours"], first["samples"]["plain"])
     assert first["ratio_to_reference"] is None
     assert report["machine"]["packages"]["torch"] == torch.__version__
