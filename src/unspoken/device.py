@@ -52,7 +52,7 @@ def world_size() -> int:
 
 
 def shares_parameters() -> bool:
-    """Whether processes hold parts of the parameters (FSDP): then all must run the same passes, or they wait forever."""
+    """Whether processes hold parts of the parameters (FSDP): then all must run the same passes, or wait forever."""
     return os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true")
 
 
