@@ -239,7 +239,10 @@ class _Translator:
 
     def _resume(self) -> None:
         if self.values.get("only_eval"):
-            self._note("resume", "-> the stage of the evaluation: resume // epochs_per_stage")
+            path = self.values.get("load_model_path")
+            is_run = isinstance(path, str) and Path(path).is_dir()
+            remark = "has no effect, the run at load_model_path knows its stage"
+            self._note("resume", remark if is_run else "-> the stage of the evaluation: resume // epochs_per_stage")
             return
         self._move("resume", "train.first_epoch")
         if self.values.get("resume"):
