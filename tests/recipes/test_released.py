@@ -234,7 +234,8 @@ def test_the_released_gsm_files_run_one_after_the_other(tiny_gpt2, shared_data, 
         f"train_path: {folder}/gsm_train.json -> task.train: {folder}/gsm_train.json",
         f"val_path: {folder}/gsm_valid.json -> task.validation: {folder}/gsm_valid.json; "
         "answers are compared as numbers, up to 64 tokens",
-        "reset_optimizer: True -> train.reset_optimizer: epoch, as the released code does; the paper says at every stage",
+        "reset_optimizer: True -> train.reset_optimizer: epoch, as the released code does; "
+        "the paper says at every stage",
         "batch_size_training: 32 -> train.micro_batch_size: 32; "
         "32 rows x 1 accumulated x 1 process = train.batch_size: 32 (the published runs had 4)",
         "debug: False has no effect; to try something out, train fewer epochs: train.epochs=1",
