@@ -6,7 +6,7 @@ from transformers import DynamicCache
 
 from tests.conftest import tiny_model
 from tests.laws.rows import batch_of, random_rows
-from unspoken.model.cache import growing_cache
+from unspoken.model.cache import GrowingLayer, growing_cache
 
 
 def attend(cache, pieces, probes):
@@ -35,6 +35,54 @@ def test_growing_equals_concatenation(lengths):
         gradients = torch.autograd.grad(total, leaves, retain_graph=True)
         for gradient, wanted in zip(gradients, expected_gradients, strict=True):
             torch.testing.assert_close(gradient, wanted)
+
+
+@pytest.mark.parametrize("room", [0, 1, 5, 100])
+def test_it_may_be_cropped_and_its_rows_rearranged_between_updates(room):
+    generator = torch.Generator().manual_seed(room)
+
+    def new(rows, columns):
+        return torch.randn(rows, 3, columns, 4, generator=generator)
+
+    growing, concatenating = growing_cache(room), DynamicCache()
+    steps = [
+        lambda cache: cache.crop(-2),
+        lambda cache: cache.reorder_cache(torch.tensor([1, 0])),
+        lambda cache: cache.batch_repeat_interleave(2),
+        lambda cache: cache.batch_select_indices(torch.tensor([0, 3, 1])),
+        lambda cache: cache.crop(-1),
+    ]
+    rows = [2, 2, 2, 4, 3, 3]
+    for step, count in zip([None, *steps], rows, strict=True):
+        for columns in (3, 1, 1):
+            piece = new(count, columns)
+            if step is not None:
+                for cache in (growing, concatenating):
+                    step(cache)
+                step = None
+            found, wanted = growing.update(piece, -piece, 0), concatenating.update(piece, -piece, 0)
+            assert growing.get_seq_length() == concatenating.get_seq_length()
+            for ours, theirs in zip(found, wanted, strict=True):
+                assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("arch", ["gpt2", "llama", "qwen2", "gemma2"])
+@pytest.mark.parametrize("sampling", [False, True])
+def test_generation_writes_to_a_growing_cache_and_says_what_a_concatenating_one_says(arch, sampling):
+    model, batch = tiny_model(arch).eval(), batch_of(random_rows(1, 4, 2, 0))
+    prompt = {key: batch[key] for key in ("input_ids", "attention_mask")}
+    outputs = []
+    for given in ({}, {"past_key_values": DynamicCache()}):
+        torch.manual_seed(0)
+        outputs.append(
+            model.generate(
+                **prompt, **given, max_new_tokens=9, do_sample=sampling, return_dict_in_generate=True, pad_token_id=0
+            )
+        )
+    growing = [type(layer) is GrowingLayer for layer in outputs[0].past_key_values.layers]
+    # a sliding window keeps few columns, which is worth more than not copying them
+    assert all(growing) if arch != "gemma2" else not any(growing)
+    assert torch.equal(outputs[0].sequences, outputs[1].sequences)
 
 
 @pytest.mark.parametrize("arch", ["gpt2", "llama", "qwen2", "gemma2"])

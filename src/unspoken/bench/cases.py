@@ -43,8 +43,8 @@ class Case:
 
 
 CASES = (
-    Case("2 layers, width 256", layers=2, heads=4, width=256, vocabulary=512, rows=32, generated_rows=16),
-    Case("GPT-2 small", layers=12, heads=12, width=768, vocabulary=50260, rows=4, generated_rows=8),
+    Case("2 layers, width 256", layers=2, heads=4, width=256, vocabulary=512, rows=32, generated_rows=32),
+    Case("GPT-2 small", layers=12, heads=12, width=768, vocabulary=50260, rows=4, generated_rows=32),
 )
 
 

@@ -1,9 +1,9 @@
-"""The key-value cache of a training step: it grows pass by pass without ever being copied.
+"""The key-value cache of a training step and of generation: it grows pass by pass without being copied.
 
-A cache that concatenates keeps one full copy of all keys and values per pass alive for the backward pass. Here all
-passes share one buffer per layer: each writes its columns behind those of the earlier passes and attends to a view.
-In the backward pass the gradients of all views are summed in one buffer, too. `tests/laws/test_cache.py` holds it equal
-to concatenation.
+A cache that concatenates copies all keys and values in every pass, and in training keeps each copy alive for the
+backward pass. Here all passes share one buffer per layer: each writes its columns behind those of the earlier passes
+and attends to a view. In the backward pass the gradients of all views are summed in one buffer, too.
+`tests/laws/test_cache.py` holds it equal to concatenation.
 
 Shapes: B rows, H key-value heads, T columns so far, E width of a head.
 """
@@ -28,6 +28,28 @@ class _Store:
         self.buffer: Tensor | None = None
         self.gradient: Tensor | None = None
 
+    def make_room(self, previous: Tensor | None, new: Tensor) -> Tensor:
+        """The buffer, with `previous` in front and space for `new` behind it.
+
+        It is the same buffer as before unless it is full or somebody has cropped or rearranged the columns since.
+        """
+        start = 0 if previous is None else previous.size(2)
+        stop, buffer = start + new.size(2), self.buffer
+        if (
+            buffer is None
+            or start != self.length
+            or stop > buffer.size(2)
+            or (previous is not None and (previous.data_ptr(), len(previous)) != (buffer.data_ptr(), len(buffer)))
+        ):
+            if stop > self.num_columns:
+                self.num_columns = 2 * stop
+            rows, heads, _, width = new.shape
+            buffer = new.new_empty(rows, heads, self.num_columns, width)
+            if previous is not None:
+                buffer[:, :, :start] = previous.detach()
+            self.buffer, self.length = buffer, start
+        return buffer
+
 
 class _Append(torch.autograd.Function):
     """Write new columns into the store and return the view of all columns so far.
@@ -38,16 +60,14 @@ class _Append(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, new_BHTE: Tensor, previous: Tensor | None, store: _Store) -> Tensor:
-        if store.buffer is None:
-            rows, heads, _, width = new_BHTE.shape
-            store.buffer = new_BHTE.new_empty(rows, heads, store.num_columns, width)
+        buffer = store.make_room(previous, new_BHTE)
         start, stop = store.length, store.length + new_BHTE.size(2)
         # the views that earlier passes saved never reach these columns, so their version must not change
-        store.buffer.data[:, :, start:stop] = new_BHTE
+        buffer.data[:, :, start:stop] = new_BHTE
         store.length = stop
         ctx.store, ctx.start, ctx.stop = store, start, stop
         ctx.set_materialize_grads(False)
-        return store.buffer[:, :, :stop]
+        return buffer[:, :, :stop]
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor | None) -> tuple[Tensor | None, None, None]:
@@ -66,7 +86,10 @@ class _Append(torch.autograd.Function):
 
 
 class GrowingLayer(DynamicLayer):
-    """One layer's keys and values, each in a buffer of `num_columns`."""
+    """One layer's keys and values, each in a buffer of `num_columns` that doubles when it is full.
+
+    Rows may be rearranged and columns cropped between updates when no gradient is wanted, as generation does.
+    """
 
     keys: Tensor | None
     values: Tensor | None
@@ -107,8 +130,8 @@ class ExtensionLayer(DynamicLayer):
         return super().update(key_states, value_states)
 
 
-def growing_cache(num_columns: int) -> Cache:
-    """An empty cache with room for `num_columns` columns; its layers appear as the decoder first writes to them."""
+def growing_cache(num_columns: int = 0) -> Cache:
+    """An empty cache with room for `num_columns` columns at first; layers appear as the decoder first writes to them."""
     return Cache(layer_class_to_replicate=partial(GrowingLayer, num_columns))
 
 

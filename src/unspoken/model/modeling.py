@@ -20,9 +20,13 @@ from transformers import (
     AutoModel,
     AutoModelForCausalLM,
     Cache,
+    DynamicCache,
+    GenerationConfig,
     GenerationMixin,
     PreTrainedModel,
 )
+from transformers.cache_utils import DynamicLayer
+from transformers.generation import GenerationMode
 from transformers.utils import ModelOutput
 
 from unspoken.errors import RecipeError
@@ -280,6 +284,29 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
     def set_output_embeddings(self, value: nn.Module) -> None:
         """Replace the head."""
         self.lm_head = value
+
+    def _prepare_cache_for_generation(
+        self,
+        generation_config: GenerationConfig,
+        model_kwargs: dict[str, Any],
+        generation_mode: GenerationMode,
+        batch_size: int,
+        max_cache_length: int,
+    ) -> None:
+        """Where one token a row is written at a time, by a cache that is not copied for it."""
+        given = model_kwargs.get("past_key_values")
+        super()._prepare_cache_for_generation(
+            generation_config, model_kwargs, generation_mode, batch_size, max_cache_length
+        )
+        made = model_kwargs.get("past_key_values")
+        if (
+            given is None
+            and generation_mode in (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE)
+            and generation_config.cache_implementation in (None, "dynamic")
+            and type(made) is DynamicCache
+            and all(type(layer) is DynamicLayer for layer in made.layers)
+        ):
+            model_kwargs["past_key_values"] = growing_cache()
 
     def forward(
         self,
