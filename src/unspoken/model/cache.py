@@ -131,7 +131,7 @@ class ExtensionLayer(DynamicLayer):
 
 
 def growing_cache(num_columns: int = 0) -> Cache:
-    """An empty cache with room for `num_columns` columns at first; layers appear as the decoder first writes to them."""
+    """An empty cache with room for `num_columns` at first; its layers appear as the decoder first writes to them."""
     return Cache(layer_class_to_replicate=partial(GrowingLayer, num_columns))
 
 
