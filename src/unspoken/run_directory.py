@@ -6,7 +6,8 @@ metrics.jsonl      one line per logged step and per validation
 checkpoints/       sealed: model, tokenizer, optimizer, random states, position; what `--resume` continues from
 config.json, model.safetensors, tokenizer.json ...   the trained model, for `from_pretrained(RUN)`
 run.json           the stage that the model was trained to, where it came from, sha256 of its files
-results.json, predictions.jsonl, report.html         written by `unspoken eval` and `unspoken report`
+results.json, predictions.jsonl                      written by `unspoken eval`
+audit.json, inspection.json, report.html             written by `unspoken audit`, `inspect` and `report`
 """
 
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ RECIPE, RESOLVED, METRICS, RUN, RESULTS, PREDICTIONS = (
     "results.json",
     "predictions.jsonl",
 )
+AUDIT, INSPECTION = "audit.json", "inspection.json"
 CHECKPOINTS = "checkpoints"
 MODEL_FILES = (
     "config.json",

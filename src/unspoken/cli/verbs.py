@@ -163,6 +163,48 @@ def _evaluate_and_print(run: Path, *, data: Path | None, split: Any, overrides: 
     return DONE
 
 
+def _configure_audit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="directory of a finished run")
+    parser.add_argument(
+        "--against", type=Path, metavar="RUN", nargs="+", default=[], help="runs to compare with on the same rows"
+    )
+    _rows_arguments(parser)
+    parser.add_argument(
+        "--margin", type=float, default=0.02, action=Once, help="largest cost in accuracy that counts as none"
+    )
+    parser.add_argument("--seed", type=int, default=0, action=Once, help="of noise, pairings and orders")
+    parser.add_argument("--json", type=Path, metavar="FILE", action=Once, help="write the figures here, too")
+
+
+def _audit(arguments: argparse.Namespace) -> int:
+    _hide_loading_bars()
+    from unspoken.audit import audit
+    from unspoken.audit.table import table
+    from unspoken.files import write_json
+
+    with progress_bar("rows") as progress:
+        results = audit(
+            arguments.run,
+            against=arguments.against,
+            data=arguments.data,
+            split=arguments.split,
+            rows=arguments.rows,
+            margin=arguments.margin,
+            seed=arguments.seed,
+            progress=progress,
+        )
+    if arguments.json:
+        write_json(arguments.json, results)
+    say(table(results))
+    return DONE
+
+
+def _rows_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, metavar="FILE", action=Once, help="rows to use instead of a split")
+    parser.add_argument("--split", choices=("train", "validation", "test"), default="test", action=Once)
+    parser.add_argument("--rows", type=int, metavar="N", action=Once, help="only the first N rows")
+
+
 def _configure_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="directory of a finished run")
     parser.add_argument("question", metavar="QUESTION", help="premises and question, as the task writes them")
@@ -315,6 +357,9 @@ VERBS: dict[str, Verb] = {
     "plan": Verb("resolved settings, stages, batch, parameters, estimates; loads nothing", _recipe_arguments, _plan),
     "train": Verb("train a recipe into a run directory", _configure_train, _train),
     "eval": Verb("accuracy of a run, and the same with the thoughts taken away", _configure_eval, _eval),
+    "audit": Verb(
+        "do the thoughts matter? interventions and controls, with paired statistics", _configure_audit, _audit
+    ),
     "run": Verb("ask a trained model one question", _configure_run, _run),
     "data make": Verb("write rows of a task that generates them", _configure_make, _make),
     "data convert": Verb("turn a published file into question, steps and answer", _configure_convert, _convert),

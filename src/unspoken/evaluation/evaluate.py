@@ -50,7 +50,7 @@ def evaluate(
     opened = open_run(run)
     opened.model.to(best_device())
     recipe = override(opened.recipe, [f"evaluate.{change}" for change in overrides])
-    rows = _rows(opened, recipe, data, split)
+    rows = rows_of(opened, recipe, data, split)
     conditions = {"none": _predict(opened, recipe, rows, "none", progress)}
     thinks = any(prediction.num_thoughts for prediction in conditions["none"])
     for control in recipe.evaluate.controls:
@@ -62,7 +62,12 @@ def evaluate(
     return results
 
 
-def _rows(opened: Run, recipe: Recipe, data: Path | None, split: Split) -> Rows:
+def rows_of(opened: Run, recipe: Recipe, data: Path | None, split: Split) -> Rows:
+    """The rows that a run is asked about: a file, or a split of its own task.
+
+    Raises:
+        DataError: The task reads no file, or the rows cannot be used.
+    """
     task = recipe.task
     if data is not None:
         if "test" not in type(task).model_fields:

@@ -1,12 +1,13 @@
 """Examples -> predictions: batched, cached, every row exactly once on any number of processes."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from itertools import groupby
 
 import numpy as np
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import Cache, PreTrainedTokenizerBase
 
 from unspoken.data.collate import collate
 from unspoken.device import gather_rows, in_group, rank, shares_parameters, world_size
@@ -60,12 +61,9 @@ def predict(
                 max_new_tokens or task.max_new_tokens,
                 exchange=control == "another_row",
             ):
-                position, prompt = mine[index], used[mine[index]]
-                forced = prompt.input_ids[len(prompt.input_ids) - prompt.num_forced :].tolist()
-                text = tokenizer.decode([*forced, *tokens], skip_special_tokens=True)
-                rows.append(
-                    {"position": position, **asdict(_judge(model, task, examples[position], text, prompt, len(tokens)))}
-                )
+                position = mine[index]
+                prediction = judge(model, tokenizer, task, examples[position], used[position], tokens)
+                rows.append({"position": position, **asdict(prediction)})
                 progress(1)
     finally:
         model.train(was_training)
@@ -73,9 +71,26 @@ def predict(
     return [Prediction(**{key: value for key, value in row.items() if key != "position"}) for row in gathered]
 
 
-def _judge(
-    model: LatentForCausalLM, task: Task, example: Example, text: str, prompt: StagedExample, num_tokens: int
+def judge(
+    model: LatentForCausalLM,
+    tokenizer: PreTrainedTokenizerBase,
+    task: Task,
+    example: Example,
+    prompt: StagedExample,
+    tokens: Sequence[int],
 ) -> Prediction:
+    """Score what was generated for a prompt.
+
+    Args:
+        model: The model that wrote it.
+        tokenizer: Its own.
+        task: Scores the answer.
+        example: The row.
+        prompt: What was read.
+        tokens: What was written, the end of sequence included.
+    """
+    forced = prompt.input_ids[len(prompt.input_ids) - prompt.num_forced :].tolist()
+    text = tokenizer.decode([*forced, *tokens], skip_special_tokens=True)
     score = task.score(example, text)
     return Prediction(
         id=example.id,
@@ -85,8 +100,8 @@ def _judge(
         predicted=score.predicted,
         verdict=score.verdict,
         num_thoughts=prompt.num_thoughts,
-        num_tokens=num_tokens,
-        num_passes=model.model.schedule.extra_passes(prompt.num_thoughts) + num_tokens,
+        num_tokens=len(tokens),
+        num_passes=model.model.schedule.extra_passes(prompt.num_thoughts) + len(tokens),
     )
 
 
@@ -98,10 +113,17 @@ def answers(
     max_new_tokens: int,
     *,
     exchange: bool = False,
+    thinking: Callable[[Sequence[int]], AbstractContextManager[Cache | None]] = lambda rows: nullcontext(),
 ) -> Iterator[tuple[int, list[int]]]:
     """Greedy answers, each with the index of its prompt; order as computed: rows of like length together.
 
-    With `exchange`, rows take thoughts from each other: a batch of one gets a second row, whose answer is left out.
+    Args:
+        model: In evaluation mode.
+        prompts: What it reads.
+        batch_size: Rows generated together.
+        max_new_tokens: Longest answer.
+        exchange: Rows take thoughts from each other: a batch of one gets a second row, whose answer is left out.
+        thinking: For the indices of a batch, what holds while it is answered, and a cache to write to if not its own.
     """
     pad, end = model.config.pad_token_id or 0, model.config.eos_token_id
     # a model that fills all its positions without an end has no more to say
@@ -109,14 +131,16 @@ def answers(
     for chosen in _batches(prompts, batch_size, positions - max_new_tokens):
         company = _company(prompts, chosen[0]) if exchange and len(chosen) == 1 else []
         batch = collate([prompts[index] for index in [*chosen, *company]], pad_id=pad, align=False)
-        output = model.generate(
-            input_ids=batch["input_ids"].to(model.device),
-            attention_mask=batch["attention_mask"].to(model.device),
-            max_new_tokens=min(max_new_tokens, positions - batch["input_ids"].size(1)),
-            do_sample=False,
-            eos_token_id=end,
-            pad_token_id=pad,
-        )
+        with thinking(chosen) as cache:
+            output = model.generate(
+                input_ids=batch["input_ids"].to(model.device),
+                attention_mask=batch["attention_mask"].to(model.device),
+                max_new_tokens=min(max_new_tokens, positions - batch["input_ids"].size(1)),
+                do_sample=False,
+                eos_token_id=end,
+                pad_token_id=pad,
+                **({} if cache is None else {"past_key_values": cache}),
+            )
         written = output[: len(chosen), batch["input_ids"].size(1) :].tolist()
         for index, tokens in zip(chosen, written, strict=True):
             yield index, tokens[: tokens.index(end) + 1] if end in tokens else tokens

@@ -2,24 +2,23 @@
 
 from collections.abc import Sequence
 from math import sqrt
+from statistics import NormalDist
 
 from unspoken.records import Evaluation, Prediction
 
-Z95 = 1.959963984540054
-"""97.5% quantile of the standard normal distribution."""
 
-
-def wilson(num_right: int, n: int) -> tuple[float, float]:
-    """95% Wilson interval of a share (Wilson 1927); good for small n and for shares near 0 or 1.
+def wilson(num_right: int, n: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson interval of a share (Wilson 1927); good for small n and for shares near 0 or 1.
 
     Raises:
         ValueError: `n` is not positive.
     """
     if n < 1:
         raise ValueError(f"an accuracy needs at least one row, found {n}")
-    share, z2 = num_right / n, Z95 * Z95
+    z = NormalDist().inv_cdf(1 - (1 - confidence) / 2)
+    share, z2 = num_right / n, z * z
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 * sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    half = z * sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
     # at the ends the exact bound is the end itself; rounding must not push it past the share
     low = 0.0 if num_right == 0 else max(centre - half, 0.0)
     high = 1.0 if num_right == n else min(centre + half, 1.0)

@@ -141,11 +141,18 @@ class LatentModel(LatentPreTrainedModel):
         self.language_model.set_input_embeddings(value)
 
     @contextmanager
-    def thinking_with(self, source: ThoughtSource) -> Iterator[None]:
-        """Fill the slots from another source for a while, with the schedule that this source allows."""
+    def thinking_with(self, source: ThoughtSource, *, in_one_pass: bool = False) -> Iterator[None]:
+        """Fill the slots from another source for a while.
+
+        Args:
+            source: What fills them. The schedule stays as it is if the source allows it.
+            in_one_pass: Use the schedule `single`, for sources that read no state.
+        """
         trained, schedule = self.thought_source, self.schedule
         self.thought_source = source
-        if isinstance(schedule, Single) and source.reads_states:
+        if in_one_pass:
+            self.schedule = build_schedule({"name": "single"}, source)
+        elif isinstance(schedule, Single) and source.reads_states:
             self.schedule = build_schedule({"name": "sequential"}, source)
         try:
             yield
@@ -303,7 +310,7 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
             given is None
             and generation_mode in (GenerationMode.GREEDY_SEARCH, GenerationMode.SAMPLE)
             and generation_config.cache_implementation in (None, "dynamic")
-            and type(made) is DynamicCache
+            and isinstance(made, DynamicCache)
             and all(type(layer) is DynamicLayer for layer in made.layers)
         ):
             model_kwargs["past_key_values"] = growing_cache()

@@ -1,7 +1,8 @@
 """What every task offers: examples of each split, how they read, and how an answer is scored."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from random import Random
 from typing import Any
 
 from unspoken.config import Settings
@@ -36,6 +37,22 @@ class Task(Settings, ABC):
         Raises:
             DataError: The split has no source, or rows of it are rejected (every one is named).
         """
+
+    def counterfactual(self, example: Example, rng: Random) -> Example | None:
+        """The same question with one fact changed so that its answer changes.
+
+        Args:
+            example: The question.
+            rng: Chooses among several such changes.
+
+        Returns:
+            The changed question; None when the task knows no such change, or the question allows none.
+        """
+        return None
+
+    def shifts(self) -> Mapping[str, "Task"]:
+        """Named variants of the task whose test rows are unlike those of training."""
+        return {}
 
     def words(self) -> Sequence[str] | None:
         """Every word of the task in a fixed order, for a word-level tokenizer; None: collect them from training rows.

@@ -6,7 +6,6 @@ Shapes: B rows, L columns of the whole sequence, S slots filled at once, D width
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +43,11 @@ class History:
             first = last
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=1)
 
+    def ranks(self) -> Tensor:
+        """Which of its row's own slots each slot is, counted from 0, (B, S): rows differ where their numbers do."""
+        rank_BL = self.is_thought.cumsum(dim=1) - 1
+        return rank_BL[:, list(self.columns)].clamp(min=0)
+
     def states_before(self) -> Tensor:
         """The state right before each slot, (B, S, D): the thought of Coconut."""
         first, last = self.columns[0], self.columns[-1]
@@ -61,7 +65,7 @@ class ThoughtSource(nn.Module, ABC):
     parameters in the checkpoint.
     """
 
-    reads_states: ClassVar[bool] = True
+    reads_states: bool = True
     """Whether the thoughts depend on states. False allows the schedule `single`, one pass for everything."""
 
     @abstractmethod

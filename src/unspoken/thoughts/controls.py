@@ -3,6 +3,8 @@
 They hold no parameters and are never trained; `LatentModel.thinking_with` swaps one in for a while.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -35,10 +37,55 @@ class Mean(ThoughtSource):
 
     def forward(self, history: History) -> Tensor:
         """See `ThoughtSource.forward`."""
-        # the rank of each slot among the row's own slots, so that rows with different numbers of thoughts agree
-        rank_BL = history.is_thought.cumsum(dim=1) - 1
-        rank_BS = rank_BL[:, list(history.columns)].clamp(0, len(self.mean_KD) - 1)
-        return self.mean_KD.to(history.placeholders)[rank_BS]
+        return self.mean_KD.to(history.placeholders)[history.ranks().clamp(max=len(self.mean_KD) - 1)]
+
+
+class Placeholder(ThoughtSource):
+    """Every thought is the embedding of `<|latent|>`: a pause token that was never trained as one."""
+
+    reads_states = False
+
+    def forward(self, history: History) -> Tensor:
+        """See `ThoughtSource.forward`."""
+        return history.placeholders
+
+
+class Given(ThoughtSource):
+    """Every row thinks thoughts that were made elsewhere.
+
+    Args:
+        thoughts_BKD: For each row of the batch the thoughts of its slots, (B, K, D).
+    """
+
+    reads_states = False
+
+    def __init__(self, thoughts_BKD: Tensor) -> None:
+        super().__init__()
+        self.thoughts_BKD = thoughts_BKD
+
+    def forward(self, history: History) -> Tensor:
+        """See `ThoughtSource.forward`."""
+        rank_BS = history.ranks().clamp(max=self.thoughts_BKD.size(1) - 1)
+        rows_B1 = torch.arange(len(rank_BS), device=rank_BS.device).unsqueeze(1)
+        return self.thoughts_BKD.to(history.placeholders)[rows_B1, rank_BS]
+
+
+class Edited(ThoughtSource):
+    """The trained source's thoughts, each changed as soon as it is made: later ones are made from what follows.
+
+    Args:
+        source: The source whose thoughts are changed.
+        edit: (thoughts (B, S, D), which of the row's slots each is (B, S)) -> thoughts (B, S, D).
+    """
+
+    def __init__(self, source: ThoughtSource, edit: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.source, self.edit = source, edit
+        self.reads_states = source.reads_states  # an edited constant still reads no state
+
+    def forward(self, history: History) -> Tensor:
+        """See `ThoughtSource.forward`."""
+        return self.edit(self.source(history), history.ranks())
 
 
 class Noise(ThoughtSource):

@@ -4,8 +4,10 @@ from math import sqrt
 
 import pytest
 
-from unspoken.evaluation.statistics import Z95, aggregate, wilson
+from unspoken.evaluation.statistics import aggregate, wilson
 from unspoken.records import Prediction
+
+Z95 = 1.959963984540054
 
 # Newcombe (1998), Statistics in Medicine 17:857-872, table I, method 3: the score method without correction
 PUBLISHED = [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)]

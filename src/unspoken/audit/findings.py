@@ -1,0 +1,54 @@
+"""One plain sentence for each question, never stronger than its interval allows."""
+
+from collections.abc import Mapping, Sequence
+
+from unspoken.audit.necessity import points
+from unspoken.audit.outcome import Outcome
+from unspoken.evaluation.paired import newcombe
+
+
+def sentence(outcome: Outcome, margin: float) -> str:
+    """What one change did."""
+    low, high = newcombe(outcome.counts)
+    fall = f"{points(outcome.counts.cost)} points [{points(low)}, {points(high)}]"
+    match outcome.verdict(margin):
+        case "costs":
+            return f"With {outcome.what} accuracy falls by {fall}."
+        case "costs little":
+            return f"With {outcome.what} accuracy falls by {fall}: less than the margin of {points(margin)}."
+        case _:
+            return f"With {outcome.what} accuracy falls by {fall}: too few rows to tell."
+
+
+def which_thoughts(frozen: Sequence[Outcome], margin: float) -> str | None:
+    """Which single thoughts matter; None without several."""
+    if len(frozen) < 2:
+        return None
+    costly = [outcome.name.rpartition("_")[2] for outcome in frozen if outcome.verdict(margin) == "costs"]
+    most = max(frozen, key=lambda outcome: outcome.counts.cost)
+    if not costly:
+        worst = points(most.counts.cost)
+        return f"No single thought is shown to matter: holding one at its mean costs at most {worst} points."
+    which = "Every single thought matters" if len(costly) == len(frozen) else f"Thought {', '.join(costly)} matters"
+    return f"{which}: held at its mean, thought {most.name.rpartition('_')[2]} costs {points(most.counts.cost)} points."
+
+
+def how_many(budget: Mapping[int, Outcome], trained: int, margin: float) -> str | None:
+    """The fewest thoughts that do as well as those it was trained with; None when no number is shown to."""
+    enough = [count for count, outcome in sorted(budget.items()) if outcome.verdict(margin) == "costs little"]
+    if not enough or enough[0] >= trained:
+        return f"All {trained} thoughts are used: no smaller number is shown to keep the accuracy within the margin."
+    outcome = budget[enough[0]]
+    low, high = newcombe(outcome.counts)
+    fall = f"{points(outcome.counts.cost)} points [{points(low)}, {points(high)}]"
+    return f"{enough[0]} of {trained} thoughts are enough: with them accuracy falls by {fall}."
+
+
+def how_much_noise(noise: Sequence[tuple[float, Outcome]], margin: float) -> str | None:
+    """The strongest noise that is shown to cost little."""
+    if not noise:
+        return None
+    harmless = [strength for strength, outcome in noise if outcome.verdict(margin) == "costs little"]
+    if not harmless:
+        return f"Noise {noise[0][0]:g} times as long as the thoughts is already too much to be harmless."
+    return f"Noise up to {max(harmless):g} times as long as the thoughts costs less than the margin."

@@ -1,0 +1,289 @@
+"""What is done to the thoughts: one class for each place where it can be done, one object for each intervention.
+
+    the prompt      the slots are taken out, or there are fewer or more of them
+    given thoughts  thoughts made elsewhere are put into the slots
+    at fill time    a thought is changed as soon as it is made, and later ones are made from what follows
+    the cache       the keys and values that other positions read at the slots
+
+Shapes: B rows of a batch, N all rows, K thoughts of a row, D width.
+"""
+
+from abc import ABC
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import Cache
+
+from unspoken.audit.cache import cache_reading, read_slots
+from unspoken.audit.recorded import Recorded
+from unspoken.evaluation.controls import without_slots
+from unspoken.model import LatentForCausalLM
+from unspoken.records import StagedExample
+from unspoken.thoughts import ThoughtSource
+from unspoken.thoughts.controls import Edited, Given, Mean, Noise, Placeholder, Zero
+
+Kind: TypeAlias = Literal["content", "words", "order", "noise", "single", "direction", "cache"]
+
+NOISE = (0.25, 0.5, 1.0, 2.0)
+"""Strengths of the noise: its length over that of the thought."""
+
+
+class Intervention(ABC):
+    """One change, and everything else as it was."""
+
+    name: str
+    kind: Kind
+    what: str
+    """What is done, as the end of a sentence that begins with "with"."""
+    aloud: bool = False
+    """Whether answers may be longer than those of the model as trained. Otherwise it could think in words instead."""
+
+    def applies(self, row: int) -> bool:
+        """Whether a row can be changed in this way; the others are left out, and counted."""
+        return True
+
+    def prompt(self, prompt: StagedExample) -> StagedExample:
+        """What the model reads."""
+        return prompt
+
+    @contextmanager
+    def thinking(self, model: LatentForCausalLM, rows: Sequence[int]) -> Iterator[None]:
+        """How the model fills the slots of a batch of rows."""
+        yield
+
+    def cache(self, model: LatentForCausalLM, rows: Sequence[int]) -> Cache | None:
+        """The cache that a batch of rows writes to; None: the model's own."""
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Removed(Intervention):
+    """The slots are taken out of the prompt; markers stay.
+
+    Attributes:
+        latent_id: Id of `<|latent|>`.
+    """
+
+    latent_id: int
+    name: str = "removed"
+    kind: Kind = "content"
+    what: str = "the slots taken out"
+    aloud: bool = False
+
+    def prompt(self, prompt: StagedExample) -> StagedExample:
+        """See `Intervention.prompt`."""
+        return without_slots(prompt, self.latent_id)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FromSource(Intervention):
+    """The slots are filled from another source.
+
+    Attributes:
+        make: The trained source -> the other one.
+    """
+
+    name: str
+    kind: Kind
+    what: str
+    make: Callable[[ThoughtSource], ThoughtSource]
+
+    @contextmanager
+    def thinking(self, model: LatentForCausalLM, rows: Sequence[int]) -> Iterator[None]:
+        """See `Intervention.thinking`."""
+        with model.model.thinking_with(self.make(model.model.thought_source)):
+            yield
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GivenThoughts(Intervention):
+    """The slots are filled with thoughts made elsewhere.
+
+    Attributes:
+        thoughts: For each row that it applies to, (K, D).
+    """
+
+    name: str
+    kind: Kind
+    what: str
+    thoughts: Mapping[int, Tensor]
+
+    def applies(self, row: int) -> bool:
+        """See `Intervention.applies`."""
+        return row in self.thoughts
+
+    @contextmanager
+    def thinking(self, model: LatentForCausalLM, rows: Sequence[int]) -> Iterator[None]:
+        """See `Intervention.thinking`."""
+        given = torch.stack([self.thoughts[row] for row in rows]).to(model.device)
+        with model.model.thinking_with(Given(given)):
+            yield
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SwappedCache(Intervention):
+    """Each row keeps its thoughts, but what other positions read of them are the keys and values of another row.
+
+    The thoughts are given as they were recorded and everything is run in one pass, so that nothing else changes.
+
+    Attributes:
+        recorded: All rows.
+        donors: For each row that it applies to, the row that it reads.
+    """
+
+    name: str
+    what: str
+    recorded: Recorded
+    donors: Mapping[int, int]
+    kind: Kind = "cache"
+
+    def applies(self, row: int) -> bool:
+        """See `Intervention.applies`."""
+        return row in self.donors
+
+    @contextmanager
+    def thinking(self, model: LatentForCausalLM, rows: Sequence[int]) -> Iterator[None]:
+        """See `Intervention.thinking`."""
+        given = torch.stack([self.recorded.thoughts[row] for row in rows]).to(model.device)
+        with model.model.thinking_with(Given(given), in_one_pass=True):
+            yield
+
+    def cache(self, model: LatentForCausalLM, rows: Sequence[int]) -> Cache | None:
+        """See `Intervention.cache`."""
+        donors = [self.donors[row] for row in rows]
+        with self.thinking(model, donors):
+            return cache_reading(read_slots(model, [self.recorded.prompts[donor] for donor in donors]))
+
+
+def interventions(recorded: Recorded, latent_id: int, seed: int) -> list[Intervention]:
+    """Every intervention on the thoughts of a model, those that take their content away first.
+
+    Args:
+        recorded: The rows and what the model thinks about them.
+        latent_id: Id of `<|latent|>`.
+        seed: Seed of noise, pairings, orders and directions.
+    """
+    mean_KD = recorded.mean()
+    other, same = partners(recorded, seed, same_answer=False), partners(recorded, seed, same_answer=True)
+    thoughts = recorded.thoughts
+    found: list[Intervention] = [
+        Removed(latent_id),
+        Removed(latent_id, "aloud", "words", "the slots taken out and as many words as it likes", aloud=True),
+        FromSource("zero", "content", "zeros in the slots", lambda source: Zero()),
+        FromSource("mean", "content", "the mean thought over questions in the slots", lambda source: Mean(mean_KD)),
+        FromSource(
+            "placeholder", "content", "the embedding of the slot token in the slots", lambda source: Placeholder()
+        ),
+        GivenThoughts(
+            "swap_other",
+            "content",
+            "the thoughts of a question with another answer",
+            {row: thoughts[donor] for row, donor in other.items()},
+        ),
+        GivenThoughts(
+            "swap_same",
+            "order",
+            "the thoughts of another question with the same answer",
+            {row: thoughts[donor] for row, donor in same.items()},
+        ),
+    ]
+    rng = np.random.default_rng(seed)
+    if len(mean_KD) > 1:
+        orders = {row: _another_order(len(each), rng) for row, each in enumerate(thoughts) if len(each) > 1}
+        permuted = {row: thoughts[row][order] for row, order in orders.items()}
+        found.append(GivenThoughts("permuted", "order", "its own thoughts in another order", permuted))
+    for strength in NOISE:
+        found.append(
+            FromSource(
+                f"noise_{strength:g}",
+                "noise",
+                f"noise {strength:g} times as long as each thought added to it",
+                lambda source, strength=strength: Noise(source, seed, strength),  # type: ignore[misc]
+            )
+        )
+    for k in range(len(mean_KD)):
+        what = f"thought {k + 1} held at its mean, and those after it made from that"
+        found.append(FromSource(f"frozen_{k + 1}", "single", what, _frozen(k, mean_KD[k])))
+    found += _projections(recorded, seed)
+    what = "the keys and values at the slots of a question with another answer"
+    found.append(SwappedCache("cache_swap_other", what, recorded, other))
+    return found
+
+
+def partners(recorded: Recorded, seed: int, *, same_answer: bool) -> dict[int, int]:
+    """For each row another one with as many thoughts, drawn at random among those with the same or another answer.
+
+    Rows without thoughts or without such a partner are not in it.
+    """
+    rng = np.random.default_rng((seed, same_answer))
+    by_answer: dict[tuple[int, str], list[int]] = {}
+    by_count: dict[int, list[int]] = {}
+    for row, (thoughts, answer) in enumerate(zip(recorded.thoughts, recorded.answers, strict=True)):
+        by_answer.setdefault((len(thoughts), answer), []).append(row)
+        by_count.setdefault(len(thoughts), []).append(row)
+    found = {}
+    for row, (thoughts, answer) in enumerate(zip(recorded.thoughts, recorded.answers, strict=True)):
+        alike = by_answer[len(thoughts), answer]
+        if same_answer:
+            candidates = [other for other in alike if other != row]
+        else:
+            candidates = by_count[len(thoughts)] if len(alike) < len(by_count[len(thoughts)]) else []
+        if not len(thoughts) or not candidates:
+            continue
+        while True:
+            donor = candidates[int(rng.integers(len(candidates)))]
+            if same_answer or recorded.answers[donor] != answer:
+                break
+        found[row] = donor
+    return found
+
+
+def _another_order(count: int, rng: np.random.Generator) -> list[int]:
+    """A random order of 0..count-1 that is not the order itself."""
+    while True:
+        order: list[int] = rng.permutation(count).tolist()
+        if order != list(range(count)):
+            return order
+
+
+def _frozen(k: int, mean_D: Tensor) -> Callable[[ThoughtSource], ThoughtSource]:
+    def edit(thoughts_BSD: Tensor, rank_BS: Tensor) -> Tensor:
+        return torch.where((rank_BS == k).unsqueeze(-1), mean_D.to(thoughts_BSD), thoughts_BSD)
+
+    return lambda source: Edited(source, edit)
+
+
+def _projections(recorded: Recorded, seed: int) -> list[Intervention]:
+    """The directions in which thoughts differ most, taken out; beside random directions, as many of them."""
+    thoughts_ND = recorded.stacked()
+    mean_D = thoughts_ND.mean(dim=0)
+    _, _, directions_DD = torch.linalg.svd(thoughts_ND - mean_D, full_matrices=False)
+    generator = torch.Generator().manual_seed(seed)
+    found: list[Intervention] = []
+    for rank in (1, 4):
+        if rank > len(directions_DD):
+            continue
+        random_RD = torch.linalg.qr(torch.randn(thoughts_ND.size(1), rank, generator=generator)).Q.t()
+        for name, what, basis_RD in (
+            (
+                f"principal_{rank}",
+                f"the {rank} direction(s) in which thoughts differ most taken out",
+                directions_DD[:rank],
+            ),
+            (f"random_{rank}", f"{rank} random direction(s) taken out", random_RD),
+        ):
+            found.append(FromSource(name, "direction", what, _without(basis_RD, mean_D)))
+    return found
+
+
+def _without(basis_RD: Tensor, mean_D: Tensor) -> Callable[[ThoughtSource], ThoughtSource]:
+    def edit(thoughts_BSD: Tensor, rank_BS: Tensor) -> Tensor:
+        basis, mean = basis_RD.to(thoughts_BSD), mean_D.to(thoughts_BSD)
+        return thoughts_BSD - (thoughts_BSD - mean) @ basis.t() @ basis
+
+    return lambda source: Edited(source, edit)
