@@ -1,4 +1,4 @@
-"""Interventions equal their naive recomputation, row by row and without a cache; one that changes nothing changes no bit."""
+"""Interventions equal their naive recomputation, row by row without a cache; what changes nothing changes no bit."""
 
 import numpy as np
 import pytest

@@ -5,7 +5,7 @@ Rows that are right in both conditions, or in neither, say nothing about the dif
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import comb, exp, lgamma, pi, sqrt, tan
+from math import exp, lgamma, log, pi, sqrt, tan
 from statistics import fmean, stdev
 
 import numpy as np
@@ -90,10 +90,15 @@ def bootstrap(
 
 def mcnemar(counts: Paired) -> float:
     """Exact two-sided p value of no difference (McNemar 1947): of the rows that changed sides, half go either way."""
-    changed = counts.only_first + counts.only_second
+    n = counts.only_first + counts.only_second
     fewer = min(counts.only_first, counts.only_second)
-    tail = sum(comb(changed, k) for k in range(fewer + 1))
-    return min(2 * tail / (1 << changed), 1.0)
+    # from the likeliest term of the tail down, each in proportion to the one before
+    log_term = lgamma(n + 1) - lgamma(fewer + 1) - lgamma(n - fewer + 1) - n * log(2)
+    term = total = 1.0
+    for k in range(fewer, 0, -1):
+        term *= k / (n - k + 1)
+        total += term
+    return min(2 * exp(log_term) * total, 1.0)
 
 
 def holm(ps: Sequence[float]) -> list[float]:
