@@ -19,7 +19,7 @@ from unspoken.audit.outcome import Outcome, as_json, compare, corrected
 from unspoken.audit.recorded import Recorded
 from unspoken.audit.subject import Subject, both
 from unspoken.device import best_device, environment
-from unspoken.errors import RecipeError
+from unspoken.errors import DataError, RecipeError
 from unspoken.evaluation.evaluate import rows_of
 from unspoken.evaluation.statistics import aggregate
 from unspoken.records import Prediction, Split
@@ -95,7 +95,7 @@ def audit(
     needed = necessity(replacements, margin) if thinks else without_thoughts(len(examples), margin)
     followed = faithfulness.following(subject, seed)
     counterfactuals = None if followed is None else faithfulness.as_json(followed)
-    shifts = _shifts(subject, recorded if thinks else None, margin, seed)
+    shifts, omitted = _shifts(subject, recorded if thinks else None, margin, seed)
     result = {
         "run": str(run),
         "task": opened.recipe.task.name,
@@ -117,6 +117,7 @@ def audit(
         "comparisons": _comparisons_json(comparisons, margin, seed),
         "counterfactuals": counterfactuals,
         "shifts": shifts,
+        "omitted": omitted,
         "model_sha256": opened.summary["sha256"]["model.safetensors"],
         "seconds": round(time.monotonic() - started, 1),
         "command": shlex.join(["unspoken", *sys.argv[1:]]),
@@ -169,12 +170,22 @@ def _comparison(
     return other, compare(str(other.path), f"the run {other.path.name} instead", *both(as_trained, answered))
 
 
-def _shifts(subject: Subject, recorded: Recorded | None, margin: float, seed: int) -> list[dict[str, Any]]:
-    """Rows unlike those of training: accuracy, and what is left of it when every thought is the mean one."""
-    found = []
+def _shifts(
+    subject: Subject, recorded: Recorded | None, margin: float, seed: int
+) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
+    """Rows unlike those of training: accuracy, and what is left of it when every thought is the mean one.
+
+    Also what was left out, and why.
+    """
+    found: list[dict[str, Any]] = []
+    omitted: list[dict[str, str]] = []
     trained_steps = max(len(example.steps) for example in subject.examples)
     for name, task in subject.run.recipe.task.shifts().items():
-        examples = task.examples("test")[0][:SHIFTED_ROWS]
+        try:
+            examples = task.examples("test")[0][:SHIFTED_ROWS]
+        except DataError as error:
+            omitted.append({"section": f"shift: {name}", "reason": str(error)})
+            continue
         shifted = Subject.of(subject.run, examples, subject.progress)
         default = shifted.prompts()
         budgets: list[int | None] = [None]
@@ -185,6 +196,8 @@ def _shifts(subject: Subject, recorded: Recorded | None, margin: float, seed: in
         for count in budgets:
             prompts = shifted.prompts(count)
             if max(len(prompt.input_ids) for prompt in prompts) >= subject.run.model.num_positions:
+                reason = f"with {count or usual} thoughts its questions do not fit the positions of the model"
+                omitted.append({"section": f"shift: {name}", "reason": reason})
                 continue
             answered = shifted.answer(name, prompts)
             figures = aggregate([answered[row] for row in range(len(examples))])
@@ -205,7 +218,7 @@ def _shifts(subject: Subject, recorded: Recorded | None, margin: float, seed: in
                 values["accuracy_without_content"] = costs["accuracy"]
                 values |= {key: costs[key] for key in ("cost", "cost_interval")}
             found.append(values)
-    return found
+    return found, omitted
 
 
 def _mean(recorded: Recorded) -> Callable[[ThoughtSource], ThoughtSource]:

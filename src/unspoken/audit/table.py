@@ -25,6 +25,7 @@ def table(audit: Mapping[str, Any]) -> str:
         columns = f"{'thoughts':>8} {'accuracy':>8}  {'95% interval':<16} {'mean thought':>12} {'n':>6}"
         lines += ["", f"{'rows unlike training':<28} {columns}"]
         lines += [_shift(each) for each in audit["shifts"]]
+    lines += [f"left out: {each['section']}: {each['reason']}" for each in audit["omitted"]]
     left_out = _left_out(audit["interventions"])
     if left_out:
         lines += ["", left_out]

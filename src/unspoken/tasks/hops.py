@@ -9,7 +9,9 @@ answer    c
 import math
 import random
 import string
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
@@ -18,7 +20,7 @@ from unspoken.config import Count
 from unspoken.errors import DataError
 from unspoken.records import Example, Graph, Ledger, Split, TextFormat
 from unspoken.tasks.base import Task
-from unspoken.tasks.chance import shuffled
+from unspoken.tasks.chance import choose, shuffled
 
 _LETTERS = string.ascii_lowercase
 _ORDER: tuple[Split, ...] = ("test", "validation", "train")
@@ -86,6 +88,42 @@ class Hops(Task):
                 break
         return examples, Ledger(rows_in=len(examples), rows_kept=len(examples))
 
+    def counterfactual(self, example: Example, rng: random.Random) -> Example | None:
+        """One pointer on the way leads to another symbol, so that the walk ends elsewhere.
+
+        All other pointers stay, so two now lead to one symbol and none to another: with each symbol pointed at once, at
+        least two pointers would have to change.
+        """
+        graph = example.graph
+        assert graph is not None, "every row of hops has its graph"
+        walk = [graph.root, *(graph.names.index(step) for step in example.steps)]
+        changes = []
+        for start, old in pairwise(walk):
+            for new in range(len(graph.names)):
+                edges = {**dict(graph.edges), start: new}
+                steps = _walk(edges, graph.root, len(example.steps))
+                if new not in (old, start) and steps[-1] != graph.target:
+                    changes.append((start, old, new, edges, steps))
+        if not changes:
+            return None
+        start, old, new, edges, steps = choose(changes, rng)
+        names = graph.names
+        premise, changed = f"{names[start]} {names[old]}", f"{names[start]} {names[new]}"
+        return replace(
+            example,
+            id=f"{example.id}/changed",
+            steps=tuple(names[node] for node in steps),
+            answer=names[steps[-1]],
+            premises=tuple(changed if each == premise else each for each in example.premises),
+            frontiers=tuple((names[node],) for node in steps),
+            graph=replace(graph, edges=tuple(edges.items()), target=steps[-1]),
+        )
+
+    def shifts(self) -> Mapping[str, Task]:
+        """Fewer and more hops than trained, on as many symbols."""
+        hops = [count for count in (self.hops - 1, self.hops + 1, self.hops + 2) if 1 <= count < self.symbols]
+        return {f"{count} hops": Hops(**{**self.model_dump(), "hops": count}) for count in hops}
+
     def _example(self, id: str, taken: set[tuple[int, ...]]) -> Example:
         # of a random generator only random() gives the same numbers in every version of Python: all else is built on it
         rng = random.Random(f"{self.seed}/{id}")
@@ -106,3 +144,11 @@ class Hops(Task):
             frontiers=tuple((step,) for step in steps),
             graph=Graph(tuple(_LETTERS[: self.symbols]), edges, root=cycle[0], target=cycle[self.hops]),
         )
+
+
+def _walk(pointers: Mapping[int, int], start: int, length: int) -> list[int]:
+    """The symbols on a walk, without its start."""
+    nodes = [start]
+    for _ in range(length):
+        nodes.append(pointers[nodes[-1]])
+    return nodes[1:]

@@ -27,6 +27,7 @@ from unspoken.errors import DataError
 from unspoken.records import Example, Graph, Ledger, Rejection, Split, TextFormat
 from unspoken.tasks.base import Task
 from unspoken.tasks.chance import choose, shuffled
+from unspoken.tasks.counterfactual import exchanging_redirections, redirected
 from unspoken.tasks.graph import PathClass, classify_path, distances, reachable, shortest_paths
 from unspoken.tasks.prosqa_graphs import ProsQAGraphs
 from unspoken.tasks.prosqa_text import Rendering, Step, Symbols, Words, named_frontiers
@@ -49,6 +50,8 @@ CONCEPTS = (
 
 _ORDER: tuple[Split, ...] = ("test", "validation", "train")
 """Splits are drawn in this order, so that asking for more training rows never changes what is tested."""
+SHIFTED_ROWS = 300
+"""Test rows of each shifted variant."""
 _MAX_DRAWS = 10_000
 """Draws for one row before the settings are given up on; the defaults need 1.1 on average."""
 _RENDERINGS: Mapping[str, Rendering] = {"words": Words(), "symbols": Symbols()}
@@ -127,6 +130,46 @@ class ProsQA(Task, ProsQAGraphs, DataPaths):
             if drawn == split:
                 break
         return generated, Ledger(rows_in=len(generated), rows_kept=len(generated))
+
+    def counterfactual(self, example: Example, rng: random.Random) -> Example | None:
+        """One fact leads elsewhere, so that the root reaches the other option; order and options stay.
+
+        None where no single fact does it, e.g. when two ways lead to the target.
+        """
+        graph = example.graph
+        if graph is None or not example.premises:
+            return None
+        changes = list(exchanging_redirections(graph))
+        if not changes:
+            return None
+        change = choose(changes, rng)
+        changed = redirected(graph, change)
+        assert graph.distractor is not None, "a ProsQA question offers two options"
+        changed = replace(changed, target=graph.distractor, distractor=graph.target)
+        rendering = _RENDERINGS[self.rendering]
+        edge = change[0]
+        old, new = rendering.premise(graph, graph.edges[edge]), rendering.premise(changed, changed.edges[edge])
+        path = choose(shortest_paths(changed), rng)
+        return replace(
+            example,
+            id=f"{example.id}/changed",
+            steps=tuple(rendering.step(changed, step) for step in pairwise(path)),
+            answer=rendering.answer(changed),
+            premises=tuple(new if premise == old else premise for premise in example.premises),
+            frontiers=named_frontiers(changed),
+            graph=changed,
+        )
+
+    def shifts(self) -> Mapping[str, Task]:
+        """Generated rows unlike those of the defaults: harder to guess, longer, denser, with many ways."""
+        here = {**self.model_dump(), "test": None, "test_rows": SHIFTED_ROWS}
+        changes: dict[str, dict[str, Any]] = {
+            "target and distractor equally deep": {"equal_depth": True},
+            "more hops": {"min_hops": self.max_hops + 1, "max_hops": self.max_hops + 2, "depth_weight": 8.0},
+            "denser graphs": {"mean_parents": self.mean_parents * 5 / 3},
+            "many shortest paths": {"min_shortest_paths": 4},
+        }
+        return {name: ProsQA(**{**here, **change}) for name, change in changes.items()}
 
     def to_row(self, example: Example) -> dict[str, Any]:
         """The example as a row of the released JSON files; reading the rows in order gives the examples back."""

@@ -17,7 +17,7 @@ from pydantic import Field, PositiveInt, model_validator
 from unspoken.config import NonNegative, Probability, Settings
 from unspoken.records import Graph
 from unspoken.tasks.chance import choose
-from unspoken.tasks.graph import distances
+from unspoken.tasks.graph import distances, shortest_paths
 
 
 class ProsQAGraphs(Settings):
@@ -36,6 +36,12 @@ class ProsQAGraphs(Settings):
     family only; above: from all nodes. The paper prints 0.70 for the second, which does not give the released data."""
     depth_weight: NonNegative = 1.5
     """A parent at depth d is chosen with weight 1 + depth_weight x d: the larger, the longer the chains."""
+
+    equal_depth: bool = False
+    """Take only distractors as many steps from the founder of their family as the target is from the root. In the
+    released data the target is usually the deeper one, which a model can use without searching."""
+    min_shortest_paths: PositiveInt = 1
+    """Fewest shortest paths from the root to the target; questions with fewer are left out."""
 
     @model_validator(mode="after")
     def _ranges_are_in_order(self) -> Self:
@@ -71,8 +77,15 @@ class ProsQAGraphs(Settings):
         if not self.min_hops <= deepest[root] <= self.max_hops:
             return None
         target = choose([leaf for depth, leaf in candidates[root] if depth == deepest[root]], rng)
-        _, distractor = choose(candidates[1 - root], rng)
-        return Graph(names, edges, root, target, distractor)
+        others = candidates[1 - root]
+        if self.equal_depth:
+            others = [(depth, leaf) for depth, leaf in others if depth == deepest[root]]
+            if not others:
+                return None
+        _, distractor = choose(others, rng)
+        graph = Graph(names, edges, root, target, distractor)
+        few = self.min_shortest_paths > 1 and len(shortest_paths(graph)) < self.min_shortest_paths
+        return None if few else graph
 
     def _grow(self, rng: random.Random) -> tuple[list[list[int]], list[int]]:
         """Parents and family of each node; a family is a set of bits: 1 the first, 2 the second, 3 both, 0 neither."""
