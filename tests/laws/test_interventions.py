@@ -9,8 +9,8 @@ from tests.conftest import TOKENS, tiny_model
 from tests.laws.rows import batch_of, random_rows
 from unspoken.audit.cache import cache_reading, read_slots
 from unspoken.audit.interventions import GivenThoughts, SwappedCache, interventions, partners
-from unspoken.audit.recorded import Recorded, record
 from unspoken.evaluation.controls import without_slots
+from unspoken.evaluation.recorded import Recorded, record
 from unspoken.records import IGNORED, StagedExample
 from unspoken.thoughts.controls import Edited, Given
 

@@ -3,7 +3,6 @@
 import shlex
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,12 +15,12 @@ from unspoken.audit.findings import how_many, how_much_noise, sentence, which_th
 from unspoken.audit.interventions import NOISE, FromSource, Intervention, interventions
 from unspoken.audit.necessity import Necessity, necessity, without_thoughts
 from unspoken.audit.outcome import Outcome, as_json, compare, corrected
-from unspoken.audit.recorded import Recorded
-from unspoken.audit.subject import Subject, both
 from unspoken.device import best_device, environment
 from unspoken.errors import DataError, RecipeError
 from unspoken.evaluation.evaluate import rows_of
+from unspoken.evaluation.recorded import Recorded
 from unspoken.evaluation.statistics import aggregate
+from unspoken.evaluation.subject import Subject, both
 from unspoken.records import Prediction, Split
 from unspoken.run_directory import AUDIT, Run, open_run
 from unspoken.thoughts import ThoughtSource
@@ -138,9 +137,10 @@ def _check(rows: int | None, margin: float) -> None:
         raise RecipeError("unspoken audit", problems)
 
 
-def _trained_count(answers: Sequence[Prediction]) -> int:
-    """The number of thoughts that most rows have."""
-    return Counter(prediction.num_thoughts for prediction in answers).most_common(1)[0][0]
+def _trained_count(answers: Sequence[Prediction]) -> int | None:
+    """The number of thoughts that every row has; None where rows differ in it."""
+    counts = {prediction.num_thoughts for prediction in answers}
+    return counts.pop() if len(counts) == 1 else None
 
 
 def _budget(subject: Subject, as_trained: dict[int, Prediction], longest: int) -> dict[int, Outcome]:
@@ -267,7 +267,7 @@ def _interventions_json(
     ]
 
 
-def _budget_json(budget: dict[int, Outcome], trained: int, margin: float, seed: int) -> list[dict[str, Any]]:
+def _budget_json(budget: dict[int, Outcome], trained: int | None, margin: float, seed: int) -> list[dict[str, Any]]:
     ps = corrected(list(budget.values()))
     return [
         {"num_thoughts": count, "trained": count == trained, **as_json(outcome, margin, p, seed)}

@@ -10,8 +10,8 @@ from random import Random
 from typing import Any
 
 from unspoken.audit.interventions import GivenThoughts
-from unspoken.audit.subject import Subject
 from unspoken.evaluation.statistics import wilson
+from unspoken.evaluation.subject import Subject
 from unspoken.records import Prediction
 
 
@@ -25,8 +25,9 @@ class Following:
         right: Pairs whose unchanged question is answered right; the other counts are among these.
         follows: The answer to the changed question is the new one.
         stuck: The answer to the changed question is still the old one.
-        follows_thoughts: With the old question and the thoughts of the changed one, the answer is the new one; None
-            without thoughts.
+        exchanged: Pairs answered right whose two questions have equally many thoughts, at least one: in these the
+            thoughts of the changed question can be given to the old one.
+        follows_thoughts: Of the exchanged, the answer to the old question is then the new one.
     """
 
     pairs: int
@@ -34,7 +35,8 @@ class Following:
     right: int
     follows: int
     stuck: int
-    follows_thoughts: int | None
+    exchanged: int
+    follows_thoughts: int
 
 
 def following(subject: Subject, seed: int) -> Following | None:
@@ -49,13 +51,12 @@ def following(subject: Subject, seed: int) -> Following | None:
     before = old.answer("unchanged", old.prompts())
     after = new.answer("changed", new.prompts())
     right = [row for row in range(len(rows)) if before[row].verdict == "right"]
-    recorded = new.record()
-    transplanted: dict[int, Prediction] | None = None
-    if any(len(thoughts) for thoughts in recorded.thoughts):
-        thoughts = {row: each for row, each in enumerate(recorded.thoughts) if len(each)}
-        transplanted = old.answer(
-            "thoughts of changed", old.prompts(), GivenThoughts("changed", "content", "the other's thoughts", thoughts)
-        )
+    prompts = old.prompts()
+    thoughts = {
+        row: each for row, each in enumerate(new.record().thoughts) if len(each) == prompts[row].num_thoughts > 0
+    }
+    exchange = GivenThoughts("changed", "content", "the thoughts of the changed question", thoughts)
+    exchanged = old.answer("thoughts of changed", prompts, exchange)
 
     def gives(prediction: Prediction, example_row: int, subject: Subject) -> bool:
         return prediction.predicted == task.normalise(subject.examples[example_row].answer)
@@ -66,11 +67,8 @@ def following(subject: Subject, seed: int) -> Following | None:
         right=len(right),
         follows=sum(gives(after[row], row, new) for row in right),
         stuck=sum(gives(after[row], row, old) for row in right),
-        follows_thoughts=(
-            None
-            if transplanted is None
-            else sum(row in transplanted and gives(transplanted[row], row, new) for row in right)
-        ),
+        exchanged=sum(row in exchanged for row in right),
+        follows_thoughts=sum(row in exchanged and gives(exchanged[row], row, new) for row in right),
     )
 
 
@@ -82,15 +80,15 @@ def as_json(found: Following) -> dict[str, Any]:
         "accuracy": found.right / found.pairs,
         "interval": wilson(found.right, found.pairs),
         "num_right": found.right,
+        "num_exchanged": found.exchanged,
     }
-    for name, count in (
-        ("following", found.follows),
-        ("stuck", found.stuck),
-        ("thoughts_followed", found.follows_thoughts),
+    for name, count, n in (
+        ("following", found.follows, found.right),
+        ("stuck", found.stuck, found.right),
+        ("thoughts_followed", found.follows_thoughts, found.exchanged),
     ):
-        known = count is not None and found.right > 0
-        values[name] = count / found.right if known and count is not None else None
-        values[f"{name}_interval"] = wilson(count, found.right) if known and count is not None else None
+        values[name] = count / n if n else None
+        values[f"{name}_interval"] = wilson(count, n) if n else None
     values["sentence"] = _sentence(found)
     return values
 
@@ -103,8 +101,8 @@ def _sentence(found: Following) -> str:
         f"When one fact of a question changes, the answer follows in {found.follows / found.right:.1%} "
         f"[{low:.1%}, {high:.1%}] of {found.right:,} questions that were answered right"
     )
-    if found.follows_thoughts is None:
+    if not found.exchanged:
         return text + "."
-    low, high = wilson(found.follows_thoughts, found.right)
-    share = found.follows_thoughts / found.right
-    return f"{text}; when only the thoughts change, in {share:.1%} [{low:.1%}, {high:.1%}]."
+    low, high = wilson(found.follows_thoughts, found.exchanged)
+    share = f"{found.follows_thoughts / found.exchanged:.1%} [{low:.1%}, {high:.1%}]"
+    return f"{text}; when only the thoughts change, in {share} of {found.exchanged:,}."

@@ -33,9 +33,19 @@ def which_thoughts(frozen: Sequence[Outcome], margin: float) -> str | None:
     return f"{which}: held at its mean, thought {most.name.rpartition('_')[2]} costs {points(most.counts.cost)} points."
 
 
-def how_many(budget: Mapping[int, Outcome], trained: int, margin: float) -> str | None:
-    """The fewest thoughts that do as well as those it was trained with; None when no number is shown to."""
+def how_many(budget: Mapping[int, Outcome], trained: int | None, margin: float) -> str:
+    """The fewest thoughts that do as well as those it was trained with.
+
+    Args:
+        budget: Every row with the same number of thoughts, by that number.
+        trained: The number that every row has as trained; None where rows differ in it.
+        margin: Largest cost in accuracy that counts as none.
+    """
     enough = [count for count, outcome in sorted(budget.items()) if outcome.verdict(margin) == "costs little"]
+    if trained is None:
+        best = max(budget, key=lambda count: budget[count].accuracy)
+        accuracy = f"the best one number for all, {best}, gives {budget[best].accuracy:.1%}"
+        return f"The number of thoughts differs between questions; {accuracy}."
     if not enough or enough[0] >= trained:
         return f"All {trained} thoughts are used: no smaller number is shown to keep the accuracy within the margin."
     outcome = budget[enough[0]]

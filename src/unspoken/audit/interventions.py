@@ -20,8 +20,9 @@ from torch import Tensor
 from transformers import Cache
 
 from unspoken.audit.cache import cache_reading, read_slots
-from unspoken.audit.recorded import Recorded
 from unspoken.evaluation.controls import without_slots
+from unspoken.evaluation.recorded import Recorded
+from unspoken.evaluation.subject import Change
 from unspoken.model import LatentForCausalLM
 from unspoken.records import StagedExample
 from unspoken.thoughts import ThoughtSource
@@ -33,32 +34,20 @@ NOISE = (0.25, 0.5, 1.0, 2.0)
 """Strengths of the noise: its length over that of the thought."""
 
 
-class Intervention(ABC):
-    """One change, and everything else as it was."""
+class Intervention(Change, ABC):
+    """A change with a name.
+
+    Attributes:
+        name: Unique among the interventions of an audit.
+        kind: What it asks.
+        what: What is done, as the end of a sentence that begins with "with".
+        aloud: Whether answers may be longer than those of the model as trained. Otherwise it could think in words.
+    """
 
     name: str
     kind: Kind
     what: str
-    """What is done, as the end of a sentence that begins with "with"."""
     aloud: bool = False
-    """Whether answers may be longer than those of the model as trained. Otherwise it could think in words instead."""
-
-    def applies(self, row: int) -> bool:
-        """Whether a row can be changed in this way; the others are left out, and counted."""
-        return True
-
-    def prompt(self, prompt: StagedExample) -> StagedExample:
-        """What the model reads."""
-        return prompt
-
-    @contextmanager
-    def thinking(self, model: LatentForCausalLM, rows: Sequence[int]) -> Iterator[None]:
-        """How the model fills the slots of a batch of rows."""
-        yield
-
-    def cache(self, model: LatentForCausalLM, rows: Sequence[int]) -> Cache | None:
-        """The cache that a batch of rows writes to; None: the model's own."""
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +65,7 @@ class Removed(Intervention):
     aloud: bool = False
 
     def prompt(self, prompt: StagedExample) -> StagedExample:
-        """See `Intervention.prompt`."""
+        """See `Change.prompt`."""
         return without_slots(prompt, self.latent_id)
 
 
@@ -95,7 +84,7 @@ class FromSource(Intervention):
 
     @contextmanager
     def thinking(self, model: LatentForCausalLM, rows: Sequence[int]) -> Iterator[None]:
-        """See `Intervention.thinking`."""
+        """See `Change.thinking`."""
         with model.model.thinking_with(self.make(model.model.thought_source)):
             yield
 
@@ -114,12 +103,12 @@ class GivenThoughts(Intervention):
     thoughts: Mapping[int, Tensor]
 
     def applies(self, row: int) -> bool:
-        """See `Intervention.applies`."""
+        """See `Change.applies`."""
         return row in self.thoughts
 
     @contextmanager
     def thinking(self, model: LatentForCausalLM, rows: Sequence[int]) -> Iterator[None]:
-        """See `Intervention.thinking`."""
+        """See `Change.thinking`."""
         given = torch.stack([self.thoughts[row] for row in rows]).to(model.device)
         with model.model.thinking_with(Given(given)):
             yield
@@ -143,18 +132,18 @@ class SwappedCache(Intervention):
     kind: Kind = "cache"
 
     def applies(self, row: int) -> bool:
-        """See `Intervention.applies`."""
+        """See `Change.applies`."""
         return row in self.donors
 
     @contextmanager
     def thinking(self, model: LatentForCausalLM, rows: Sequence[int]) -> Iterator[None]:
-        """See `Intervention.thinking`."""
+        """See `Change.thinking`."""
         given = torch.stack([self.recorded.thoughts[row] for row in rows]).to(model.device)
         with model.model.thinking_with(Given(given), in_one_pass=True):
             yield
 
     def cache(self, model: LatentForCausalLM, rows: Sequence[int]) -> Cache | None:
-        """See `Intervention.cache`."""
+        """See `Change.cache`."""
         donors = [self.donors[row] for row in rows]
         with self.thinking(model, donors):
             return cache_reading(read_slots(model, [self.recorded.prompts[donor] for donor in donors]))

@@ -1,4 +1,4 @@
-"""The run under audit, and how it answers rows under a change."""
+"""A run and the rows it is asked about, as trained and under a change."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -6,13 +6,34 @@ from dataclasses import dataclass, field
 
 from transformers import Cache
 
-from unspoken.audit.interventions import Intervention
-from unspoken.audit.recorded import Recorded, record, same_shape
 from unspoken.data.tokenizer import thought_tokens
 from unspoken.evaluation.predict import answers, judge
+from unspoken.evaluation.recorded import Recorded, record, same_shape
+from unspoken.model import LatentForCausalLM
 from unspoken.prepare import tokenize_rows
 from unspoken.records import Example, Ledger, Prediction, StagedExample, TokenizedExample
 from unspoken.run_directory import Run
+
+
+class Change:
+    """One change, and everything else as it was. This one changes nothing."""
+
+    def applies(self, row: int) -> bool:
+        """Whether a row can be changed in this way; the others are left out, and counted."""
+        return True
+
+    def prompt(self, prompt: StagedExample) -> StagedExample:
+        """What the model reads."""
+        return prompt
+
+    @contextmanager
+    def thinking(self, model: LatentForCausalLM, rows: Sequence[int]) -> Iterator[None]:
+        """How the model fills the slots of a batch of rows."""
+        yield
+
+    def cache(self, model: LatentForCausalLM, rows: Sequence[int]) -> Cache | None:
+        """The cache that a batch of rows writes to; None: the model's own."""
+        return None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,26 +82,27 @@ class Subject:
         self,
         name: str,
         prompts: Sequence[StagedExample],
-        intervention: Intervention | None = None,
+        change: Change | None = None,
         *,
         at_most: int | None = None,
     ) -> dict[int, Prediction]:
-        """The answers by row, of the rows that the intervention applies to.
+        """The answers by row, of the rows that the change applies to.
 
         Args:
             name: Of the condition, for the progress bar.
             prompts: What the run reads, row by row.
-            intervention: What is done to its thoughts.
+            change: What is done to its thoughts.
             at_most: Longest answer in tokens; default: that of an evaluation.
         """
         run = self.run
         longest = at_most or run.recipe.evaluate.max_new_tokens or run.recipe.task.max_new_tokens
-        chosen = [row for row in range(len(prompts)) if intervention is None or intervention.applies(row)]
+        change = change or Change()
+        chosen = [row for row in range(len(prompts)) if change.applies(row)]
         found: dict[int, Prediction] = {}
         for group in same_shape([prompts[row] for row in chosen]):
             rows = [chosen[index] for index in group]
-            used = [prompts[row] if intervention is None else intervention.prompt(prompts[row]) for row in rows]
-            thinking = _thinking(run, intervention, rows)
+            used = [change.prompt(prompts[row]) for row in rows]
+            thinking = _thinking(run.model, change, rows)
             for index, tokens in answers(run.model, used, self.batch_size, longest, thinking=thinking):
                 row = rows[index]
                 found[row] = judge(run.model, run.tokenizer, run.recipe.task, self.examples[row], used[index], tokens)
@@ -89,18 +111,15 @@ class Subject:
 
 
 def _thinking(
-    run: Run, intervention: Intervention | None, rows: Sequence[int]
+    model: LatentForCausalLM, change: Change, rows: Sequence[int]
 ) -> Callable[[Sequence[int]], AbstractContextManager[Cache | None]]:
     """What holds while a batch of these rows is answered, the batch given by its places in `rows`."""
 
     @contextmanager
     def thinking(indices: Sequence[int]) -> Iterator[Cache | None]:
-        if intervention is None:
-            yield None
-            return
         batch = [rows[index] for index in indices]
-        cache = intervention.cache(run.model, batch)
-        with intervention.thinking(run.model, batch):
+        cache = change.cache(model, batch)
+        with change.thinking(model, batch):
             yield cache
 
     return thinking
