@@ -199,6 +199,36 @@ def _audit(arguments: argparse.Namespace) -> int:
     return DONE
 
 
+def _configure_inspect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", type=Path, metavar="RUN", help="directory of a finished run")
+    parser.add_argument("--example", type=int, metavar="N", action=Once, help="show row N; default: the first few")
+    _rows_arguments(parser)
+    parser.add_argument("--seed", type=int, default=0, action=Once, help="of controls and pairings")
+    parser.add_argument("--json", type=Path, metavar="FILE", action=Once, help="write the figures here, too")
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    _hide_loading_bars()
+    from unspoken.files import write_json
+    from unspoken.inspection import inspect
+    from unspoken.inspection.table import table
+
+    with progress_bar("rows") as progress:
+        results = inspect(
+            arguments.run,
+            example=arguments.example,
+            data=arguments.data,
+            split=arguments.split,
+            rows=arguments.rows,
+            seed=arguments.seed,
+            progress=progress,
+        )
+    if arguments.json:
+        write_json(arguments.json, results)
+    say(table(results))
+    return DONE
+
+
 def _rows_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, metavar="FILE", action=Once, help="rows to use instead of a split")
     parser.add_argument("--split", choices=("train", "validation", "test"), default="test", action=Once)
@@ -360,6 +390,7 @@ VERBS: dict[str, Verb] = {
     "audit": Verb(
         "do the thoughts matter? interventions and controls, with paired statistics", _configure_audit, _audit
     ),
+    "inspect": Verb("what the thoughts hold: lens, search, geometry, probes, tracing", _configure_inspect, _inspect),
     "run": Verb("ask a trained model one question", _configure_run, _run),
     "data make": Verb("write rows of a task that generates them", _configure_make, _make),
     "data convert": Verb("turn a published file into question, steps and answer", _configure_convert, _convert),

@@ -50,6 +50,15 @@ class Task(Settings, ABC):
         """
         return None
 
+    def next_node(self, example: Example, num_steps: int) -> tuple[str, int] | None:
+        """How to make a model name the node that its search holds, after so many steps that it did not write.
+
+        Returns:
+            What to write for it so that its next word is a node, and how many steps from the root a correct node is;
+            None when the task has no graphs.
+        """
+        return None
+
     def shifts(self) -> Mapping[str, "Task"]:
         """Named variants of the task whose test rows are unlike those of training."""
         return {}

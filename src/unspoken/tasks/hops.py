@@ -119,6 +119,10 @@ class Hops(Task):
             graph=replace(graph, edges=tuple(edges.items()), target=steps[-1]),
         )
 
+    def next_node(self, example: Example, num_steps: int) -> tuple[str, int] | None:
+        """Every word that is written is a symbol on the way."""
+        return "", num_steps + 1
+
     def shifts(self) -> Mapping[str, Task]:
         """Fewer and more hops than trained, on as many symbols."""
         hops = [count for count in (self.hops - 1, self.hops + 1, self.hops + 2) if 1 <= count < self.symbols]

@@ -160,6 +160,14 @@ class ProsQA(Task, ProsQAGraphs, DataPaths):
             graph=changed,
         )
 
+    def next_node(self, example: Example, num_steps: int) -> tuple[str, int] | None:
+        """In words a step begins with the node it leaves (after `Every`), in symbols it is the node it leads to."""
+        if example.graph is None:
+            return None
+        if self.rendering == "symbols":
+            return "", num_steps + 1
+        return ("Every", num_steps) if num_steps else (f"{example.graph.names[example.graph.root]} is a", 1)
+
     def shifts(self) -> Mapping[str, Task]:
         """Generated rows unlike those of the defaults: harder to guess, longer, denser, with many ways."""
         here = {**self.model_dump(), "test": None, "test_rows": SHIFTED_ROWS}
