@@ -29,6 +29,7 @@ from unspoken.records import Batch, StagedExample, TokenizedExample
 from unspoken.run_directory import CHECKPOINTS, METRICS, RECIPE, RESOLVED, save_model
 from unspoken.training.callbacks import Guard, MetricsLog, ProgressBar, Stages, Stop, Validation
 from unspoken.training.checkpoint import newest_valid, refuse_differences
+from unspoken.training.health import HealthWarnings, warn
 from unspoken.training.signals import StopRequest, stop_requests
 from unspoken.training.trainer import SupervisedTrainer
 
@@ -96,7 +97,9 @@ def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest) -> Pat
         args=_arguments(recipe, out, batching),
         batches=batches,
         collator=_collator(recipe, tokenizer),
-        validate=lambda: _validate(recipe, model, tokenizer, validation, stage_of(_epoch(trainer, steps_per_epoch))),
+        validate=lambda: _validate(
+            recipe, model, tokenizer, validation, stage_of(_epoch_of(trainer.state.global_step, steps_per_epoch))
+        ),
         keep_checkpoints=settings.keep_checkpoints,
         callbacks=[
             Stages(stage_of, steps_per_epoch, settings.reset_optimizer),
@@ -104,6 +107,11 @@ def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest) -> Pat
             Guard(),
             Stop(request),
             MetricsLog(out / METRICS, describe, steps_per_epoch),
+            HealthWarnings(
+                lambda step: stage_of(_epoch_of(step, steps_per_epoch)),
+                model.model.thought_source.reads_states,
+                warn(out / METRICS, lambda step: describe(_epoch_of(step, steps_per_epoch))),
+            ),
             bar,
         ],
     )
@@ -116,7 +124,7 @@ def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest) -> Pat
     if request.signal:
         raise Stopped(request.exit_code)
     if trainer.is_world_process_zero():
-        _finish(recipe, out, trainer, model, tokenizer, stage_of(_epoch(trainer, steps_per_epoch)))
+        _finish(recipe, out, trainer, model, tokenizer, stage_of(_epoch_of(trainer.state.global_step, steps_per_epoch)))
     return out
 
 
@@ -222,9 +230,9 @@ def _with_adapters(model: LatentForCausalLM, settings: LoraSettings) -> Any:
     return get_peft_model(model, config)
 
 
-def _epoch(trainer: SupervisedTrainer, steps_per_epoch: int) -> int:
-    """The epoch of the step that was done last, counted from 0."""
-    return int(max(trainer.state.global_step - 1, 0) // steps_per_epoch)
+def _epoch_of(step: int, steps_per_epoch: int) -> int:
+    """The epoch of a step, both counted as the library does: the first step is 1, the first epoch 0."""
+    return max(step - 1, 0) // steps_per_epoch
 
 
 def _validate(

@@ -17,6 +17,7 @@ from unspoken.errors import CheckpointError, NonFiniteError
 from unspoken.records import Batch, StagedExample
 from unspoken.run_directory import CHECKPOINTS
 from unspoken.training.checkpoint import PREFIX, rotate
+from unspoken.training.health import Fillings, health, watched
 
 
 class SupervisedTrainer(Trainer):
@@ -44,6 +45,7 @@ class SupervisedTrainer(Trainer):
         super().__init__(train_dataset=batches.dataset, data_collator=collator, **kwargs)
         self.control: TrainerControl
         self.run, self.batches, self.validate, self.keep_checkpoints = run, batches, validate, keep_checkpoints
+        self.fillings: Fillings = {}
 
     def get_train_dataloader(self) -> DataLoader[StagedExample]:
         """Micro-batches of `batches`, which ranks take in turn."""
@@ -66,13 +68,24 @@ class SupervisedTrainer(Trainer):
         Raises:
             NonFiniteError: The loss is NaN or infinite.
         """
-        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        if (self.state.global_step + 1) % self.args.logging_steps:
+            loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
+        else:
+            with watched(model) as self.fillings:
+                loss = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
             raise NonFiniteError(
                 f"the loss of step {self.state.global_step + 1} is {loss.item()}; nothing was updated. The last "
                 "checkpoint is good: resume with a smaller train.learning_rate or train.precision=fp32"
             )
         return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """The library's figures of a step, and those of the thoughts in its last micro-batch."""
+        if "loss" in logs:
+            logs |= health(self.model, self.fillings)
+            self.fillings = {}
+        super().log(logs, start_time)
 
     def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
         """Validate by generation instead of by loss."""
