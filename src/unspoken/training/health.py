@@ -94,9 +94,8 @@ def health(model: nn.Module, fillings: Fillings) -> dict[str, float]:
     thoughts, gradients = _by_rank(fillings)
     if not thoughts:
         return {}
-    table_VD = _latent_model(model).get_input_embeddings().get_parameter("weight").detach()
     norm = fmean(float(each.norm(dim=-1).mean()) for each in thoughts.values())
-    figures = {"thought_norm": norm, "thought_norm_ratio": norm / float(table_VD.float().norm(dim=-1).mean())}
+    figures = {"thought_norm": norm, "thought_norm_ratio": norm / _embedding_norm(_latent_model(model))}
     several = [each for each in thoughts.values() if len(each) > 1]
     if several:
         figures["thought_cosine"] = fmean(mean_cosine(each) for each in several)
@@ -211,6 +210,16 @@ def warn(metrics: Path, describe: Callable[[int], dict[str, Any]]) -> Callable[[
 def _latent_model(model: nn.Module) -> LatentModel:
     """The model itself, whatever is wrapped around it."""
     return next(each for each in model.modules() if isinstance(each, LatentModel))
+
+
+@torch.no_grad()
+def _embedding_norm(model: LatentModel) -> float:
+    """Mean length of the embeddings of words."""
+    embeddings = model.get_input_embeddings()
+    # looked up, not read from the table: with adapters the table alone is not what words become
+    device = next(embeddings.parameters()).device
+    table_VD: Tensor = embeddings(torch.arange(model.config.vocab_size, device=device))
+    return float(table_VD.float().norm(dim=-1).mean().clamp(min=1e-12))
 
 
 def _by_rank(fillings: Fillings) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
