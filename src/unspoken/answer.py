@@ -106,7 +106,7 @@ def ask(
 
 def lens(run: Run, thought: Tensor, count: int = LENS_WORDS) -> tuple[tuple[str, float], ...]:
     """The words a thought (D,) is closest to, read by the language model's head as if it were a state."""
-    probabilities, ids = run.model.lm_head(thought).float().softmax(dim=-1).topk(count)
+    probabilities, ids = run.model.read(thought).topk(count)
     words = [run.tokenizer.decode([token]) for token in ids.tolist()]
     return tuple(zip(words, probabilities.tolist(), strict=True))
 

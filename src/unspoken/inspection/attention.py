@@ -54,7 +54,7 @@ def attention_by_group(
     first = prompt.first_thought
     assert first is not None, "only prompts with thoughts are looked into"
     spans, end = premise_spans(row)
-    edges = [edge_of(premise, example.graph) for premise in example.premises] if example.graph else []
+    edges = [None if example.graph is None else edge_of(premise, example.graph) for premise in example.premises]
     for layer, weights_LL in enumerate(weights, 1):
         for k in range(prompt.num_thoughts):
             from_thought = weights_LL[first + k]
@@ -81,13 +81,14 @@ def premise_spans(row: TokenizedExample) -> tuple[list[slice], int]:
     return spans, place + len(row.questions[0])
 
 
-def edge_of(premise: str, graph: Graph | None) -> tuple[int, int] | None:
-    """The edge that a fact states: the first two names in it."""
-    if graph is None:
-        return None
-    ids = {name: node for node, name in enumerate(graph.names)}
-    nodes = [ids[word] for word in re.findall(r"\w+", premise) if word in ids]
-    return (nodes[0], nodes[1]) if len(nodes) > 1 else None
+def edge_of(premise: str, graph: Graph) -> tuple[int, int] | None:
+    """The edge that a fact states: the first two names in it, perhaps in the plural; None where it states no edge."""
+    ids = {name.lower(): node for node, name in enumerate(graph.names)}
+    # the longest first: "not small" is not "small"
+    names = "|".join(re.escape(name) for name in sorted(ids, key=len, reverse=True))
+    nodes = [ids[found] for found in re.findall(rf"\b({names})(?:es|s)?\b", premise.lower())]
+    edge = (nodes[0], nodes[1]) if len(nodes) > 1 else None
+    return edge if edge in graph.edges else None
 
 
 def edge_class(graph: Graph, edge: tuple[int, int], step: int) -> str:

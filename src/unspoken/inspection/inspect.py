@@ -23,12 +23,13 @@ from unspoken.evaluation.subject import Subject
 from unspoken.inspection import lens as lenses
 from unspoken.inspection import search, tracing
 from unspoken.inspection.attention import attention_by_group, attention_weights, plain_attention
-from unspoken.inspection.geometry import cloud, principal_paths
+from unspoken.inspection.filled import decoder_layers
 from unspoken.inspection.outcomes import outcomes
 from unspoken.inspection.probes import probe
 from unspoken.records import Prediction, Split
 from unspoken.run_directory import INSPECTION, open_run
 from unspoken.tasks.graph import distances, frontiers
+from unspoken.thoughts.geometry import Cloud, cloud, principal_paths
 
 ROWS = 1000
 """Rows of the lens, the values, the geometry and the probes."""
@@ -114,7 +115,7 @@ def inspect(
         "inner_products": None if ids is None else _inner_products(subject, recorded, ids),
         "outcomes": [asdict(outcomes(subject, count)) for count in counts],
         "attention": _attention(subject, recorded, omitted),
-        "geometry": _geometry(subject, recorded),
+        "geometry": _geometry(subject, recorded, omitted),
         "probes": _probes(subject, recorded, omitted, seed),
         "tracing": _tracing(subject, recorded, omitted, seed),
         "omitted": omitted,
@@ -200,6 +201,9 @@ def _example(
         },
         "thoughts": thoughts,
         "values": None if values is None else [each[row].tolist() for each in values],
+        "held": None
+        if values is None
+        else [search.held_after(subject, example, count) for count in range(len(values))],
     }
 
 
@@ -262,17 +266,22 @@ def _attention(subject: Subject, recorded: Recorded, omitted: list[dict[str, str
         {
             "layer": layer,
             "thought": thought,
-            "n": len(rows),
+            "n": len(groups["thoughts"]),
             "groups": {group: float(np.mean(shares)) for group, shares in groups.items()},
         }
         for (layer, thought), groups in sums.items()
     ]
 
 
-def _geometry(subject: Subject, recorded: Recorded) -> dict[str, Any]:
+def _geometry(subject: Subject, recorded: Recorded, omitted: list[dict[str, str]]) -> dict[str, Any]:
     norms = _table(subject).norm(dim=-1)
-    most = max(map(len, recorded.thoughts))
-    clouds = [cloud(torch.stack([each[k] for each in recorded.thoughts if len(each) > k])) for k in range(most)]
+    clouds: list[Cloud] = []
+    for k in range(max(map(len, recorded.thoughts))):
+        thoughts = [each[k] for each in recorded.thoughts if len(each) > k]
+        if len(thoughts) > 1:
+            clouds.append(cloud(torch.stack(thoughts)))
+        else:  # rows with fewer thoughts only become fewer from here on
+            omitted.append({"section": f"geometry of thought {k + 1}", "reason": "only one row has it"})
     usual = Counter(map(len, recorded.thoughts)).most_common(1)[0][0]
     rows = [row for row, each in enumerate(recorded.thoughts) if len(each) == usual][:PATHS]
     places, explained = principal_paths(torch.stack([recorded.thoughts[row] for row in rows]))
@@ -316,7 +325,11 @@ def _tracing(subject: Subject, recorded: Recorded, omitted: list[dict[str, str]]
     chosen = tracing.pairs(model, subject.prompts(), recorded.thoughts, subject.tokenized, SLOW_ROWS, seed)
     found = tracing.trace(model, chosen)
     if found is None:
-        reason = "no two prompts of one form with different answers, or the blocks of the decoder are not found"
+        reason = "the clean answer is not likelier on its own question than on the other one"
+        if not chosen:
+            reason = "there are no two prompts of one form with thoughts and different answers"
+        elif decoder_layers(model) is None:
+            reason = "the blocks of this decoder are not found"
         omitted.append({"section": "tracing", "reason": reason})
         return None
     what = "share of the clean answer's probability that comes back when one place of the other run is made clean"

@@ -47,8 +47,7 @@ class LensFigures:
 @torch.no_grad()
 def read(model: LatentForCausalLM, thoughts_ND: Tensor) -> Tensor:
     """Probabilities of the words that thoughts read as, (N, V)."""
-    logits: Tensor = model.lm_head(thoughts_ND.to(model.device))
-    return logits.float().softmax(dim=-1).cpu()
+    return model.read(thoughts_ND.to(model.device)).cpu()
 
 
 def lens(model: LatentForCausalLM, thoughts: Sequence[Tensor], oracle: Oracle, seed: int = 0) -> list[LensFigures]:

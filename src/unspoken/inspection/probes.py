@@ -65,7 +65,7 @@ def probe(thoughts_ND: Tensor, labels_N: Tensor, *, seed: int = 0, penalty: floa
         int((_fit(scaled[train], labels[train], classes, penalty)(scaled[test]) == labels[test]).sum())
         for labels in (labels_N, shuffled)
     ]
-    commonest = labels_N[train].mode().values
+    commonest = int((labels_N[test] == labels_N[train].mode().values).sum())
     return Probe(
         n_train=len(train),
         n_test=len(test),
@@ -73,7 +73,7 @@ def probe(thoughts_ND: Tensor, labels_N: Tensor, *, seed: int = 0, penalty: floa
         interval=wilson(hits[0], len(test)),
         control_accuracy=hits[1] / len(test),
         control_interval=wilson(hits[1], len(test)),
-        majority=float((labels_N[test] == commonest).float().mean()),
+        majority=commonest / len(test),
     )
 
 

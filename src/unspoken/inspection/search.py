@@ -103,6 +103,12 @@ def _next_node(subject: Subject, example: Example, num_thoughts: int) -> tuple[s
     return found
 
 
+def held_after(subject: Subject, example: Example, num_thoughts: int) -> tuple[int, ...]:
+    """The nodes that a correct search may hold after so many thoughts; none when it is over."""
+    _, depth = _next_node(subject, example, num_thoughts)
+    return nodes_at(example, depth)
+
+
 def nodes_at(example: Example, depth: int) -> tuple[int, ...]:
     """The nodes that a correct search may hold at a depth; none beyond the target."""
     assert example.graph is not None, "only rows with a graph are searched"
@@ -117,8 +123,7 @@ def recovery(
     rng = np.random.default_rng(seed)
     aucs, shuffled = [], []
     for example, each in zip(subject.examples, values, strict=True):
-        _, depth = _next_node(subject, example, num_thoughts)
-        held = nodes_at(example, depth)
+        held = held_after(subject, example, num_thoughts)
         if held and len(held) < len(each):
             aucs.append(auc(each, held))
             shuffled.append(auc(each, rng.choice(len(each), size=len(held), replace=False).tolist()))

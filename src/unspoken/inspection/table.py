@@ -40,7 +40,7 @@ def table(inspection: Mapping[str, Any]) -> str:
     if inspection["probes"]:
         lines += ["", "probes     thought  target         accuracy  control  majority"]
         lines += [
-            f"           {each['thought']:>7}  {each['target']:<13} {each['accuracy']:>8.3f}  "
+            f"           {each['thought']:>7}  {each['target']:<13}  {each['accuracy']:>8.3f}  "
             f"{each['control_accuracy']:>7.3f}  {each['majority']:>8.3f}"
             for each in inspection["probes"]
         ]

@@ -66,7 +66,7 @@ def pairs(
 ) -> list[Pair]:
     """Up to `most` pairs of rows whose prompts are equally long with the slots in the same columns.
 
-    All have the number of thoughts that most prompts have, so that they share one grid.
+    All have the number of thoughts that most prompts have and the same kinds of places, so that they share one grid.
     """
     count = Counter(prompt.num_thoughts for prompt in prompts).most_common(1)[0][0]
     alike: dict[tuple[int, int | None], list[int]] = {}
@@ -80,7 +80,7 @@ def pairs(
         order = rng.permutation(group).tolist()
         for one, two in zip(order[::2], order[1::2], strict=False):
             split = _where_they_part(rows[one].answer, rows[two].answer)
-            if split is None or len(found) == most:
+            if split is None:
                 continue
             # an answer start that the prompt already holds is not written again
             shared = rows[one].answer[prompts[one].num_forced : split]
@@ -92,7 +92,9 @@ def pairs(
                     _places(prompts[one], len(shared)),
                 )
             )
-    return found
+    kinds = Counter(tuple(pair.places) for pair in found)
+    commonest = max(kinds, key=lambda kind: kinds[kind], default=())
+    return [pair for pair in found if tuple(pair.places) == commonest][:most]
 
 
 def _where_they_part(one: Tokens, two: Tokens) -> int | None:
@@ -114,7 +116,11 @@ def _places(prompt: StagedExample, num_written: int) -> dict[str, slice]:
 
 @torch.no_grad()
 def trace(model: LatentForCausalLM, chosen: Sequence[Pair]) -> Trace | None:
-    """The grid over all pairs; None without pairs, or when the decoder's blocks cannot be found."""
+    """The grid over all pairs.
+
+    None without pairs, where the decoder's blocks are not found, and where the clean answer is no likelier on the clean
+    question than on the other: then there is nothing to bring back.
+    """
     blocks = decoder_layers(model)
     if not chosen or blocks is None:
         return None
@@ -142,7 +148,7 @@ def trace(model: LatentForCausalLM, chosen: Sequence[Pair]) -> Trace | None:
 
 def _probability(model: LatentForCausalLM, embeds: Tensor, token: int) -> float:
     states = model.model.language_model(inputs_embeds=embeds, use_cache=False).last_hidden_state
-    return float(model.lm_head(states[:, -1]).float().softmax(dim=-1)[0, token])
+    return float(model.read(states[:, -1])[0, token])
 
 
 def _states(model: LatentForCausalLM, blocks: nn.ModuleList, embeds: Tensor) -> list[Tensor]:

@@ -292,6 +292,15 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
         """Replace the head."""
         self.lm_head = value
 
+    @property
+    def _softcap(self) -> float | None:
+        """What the decoder bounds its logits by; None without a bound."""
+        return getattr(self.config.text_config, "final_logit_softcapping", None)
+
+    def read(self, states: Tensor) -> Tensor:
+        """Probabilities of all tokens, (..., V) in fp32, as the head reads them from states or thoughts, (..., D)."""
+        return head_logits(self.lm_head, states, self._softcap).float().softmax(dim=-1)
+
     def _prepare_cache_for_generation(
         self,
         generation_config: GenerationConfig,
@@ -352,10 +361,7 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
             use_cache=use_cache,
             **kwargs,
         )
-        states_BLD, softcap = (
-            output.last_hidden_state,
-            getattr(self.config.text_config, "final_logit_softcapping", None),
-        )
+        states_BLD, softcap = output.last_hidden_state, self._softcap
         loss = logits = None
         if labels is not None:
             states_ND, targets_N = trained_states(states_BLD, labels)

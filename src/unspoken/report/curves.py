@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 MAX_POINTS = 300
 """Points of a curve; longer ones are averaged, so that the page stays small."""
 
+MOST_THOUGHTS = 12
+"""Thoughts whose gradients are drawn."""
+
 LEFT, BOTTOM, STRIP = 0.55, 0.45, 0.17
 
 Course: TypeAlias = tuple[tuple[int, float, float], ...]
@@ -107,6 +110,67 @@ def validation(runs: Sequence[ReportedRun]) -> Picture | None:
     )
     caption = "Each time at the stage that training had reached. Shaded around a line: 95% interval."
     return _picture("validation", "Validation accuracy while training", caption, alt, curves, scale)
+
+
+MEASURES = {
+    "thought_norm_ratio": ("Length of thoughts", "Over the mean length of the embeddings of words."),
+    "thought_cosine": ("Likeness of thoughts", "Mean cosine between the thoughts of two questions; 1: all the same."),
+    "thought_rank": ("Directions of thoughts", "In about how many directions those of a micro-batch differ."),
+}
+"""What is told of the thoughts in each logged line: title and meaning."""
+
+
+def health(runs: Sequence[ReportedRun]) -> list[Picture]:
+    """The thoughts while training: their measures, and the gradient that reaches each."""
+    measured = [_measure(runs, name, title, caption) for name, (title, caption) in MEASURES.items()]
+    reached = [_gradients(index, run) for index, run in enumerate(runs)]
+    return [picture for picture in (*measured, *reached) if picture]
+
+
+def _measure(runs: Sequence[ReportedRun], name: str, title: str, caption: str) -> Picture | None:
+    curves = []
+    for index, run in enumerate(runs):
+        values = [(float(line.step), getattr(line, name)) for line in run.lines]
+        points = averaged([(step, value) for step, value in values if value is not None], MAX_POINTS)
+        curves.append(Curve(index, run.label, points, (), course(run.lines, lambda line: line.step)))
+    if not any(curve.points for curve in curves):
+        return None
+
+    def scale(axes: "Axes") -> None:
+        axes.set(xlabel="optimizer step")
+        axes.set_ylim(min(0.0, axes.get_ylim()[0]), axes.get_ylim()[1])
+        axes.grid(axis="y")
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+
+    alt = "; ".join(
+        f"{curve.name}: from {curve.points[0][1]:.3g} to {curve.points[-1][1]:.3g}" for curve in curves if curve.points
+    )
+    return _picture(name.replace("_", "-"), title, caption, alt, curves, scale)
+
+
+def _gradients(index: int, run: ReportedRun) -> Picture | None:
+    """A curve for each thought of one run."""
+    thoughts = sorted({thought for line in run.lines for thought in line.gradients})
+    curves = []
+    for place, thought in enumerate(thoughts[:MOST_THOUGHTS]):
+        points = [(float(line.step), line.gradients[thought]) for line in run.lines if line.gradients.get(thought)]
+        taken = course(run.lines, lambda line: line.step)
+        curves.append(Curve(place, f"thought {thought}", averaged(points, MAX_POINTS), (), taken))
+    if not any(curve.points for curve in curves):
+        return None
+
+    def scale(axes: "Axes") -> None:
+        axes.set(xlabel="optimizer step", yscale="log")
+        axes.grid(axis="y")
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        axes.yaxis.set_minor_formatter("")
+
+    alt = "; ".join(f"{curve.name}: {curve.points[-1][1]:.2g} at the end" for curve in curves if curve.points)
+    caption = "Mean length of the gradient of the loss with respect to each thought. Logarithmic scale."
+    if len(thoughts) > MOST_THOUGHTS:
+        caption += f" The first {MOST_THOUGHTS} of {len(thoughts)} thoughts."
+    title = f"What learning says to the thoughts of {fitted(run.label, 24)}"
+    return _picture(f"gradients-{index}", title, caption, alt, curves, scale)
 
 
 def averaged(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:

@@ -1,10 +1,11 @@
-"""The pictures of a report. Each run keeps its colour and its shape in all of them, and its name stands beside it."""
+"""The pictures of each section. A run keeps its colour and its shape in all of them, and its name stands beside it."""
 
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from unspoken.records import Evaluation
-from unspoken.report.curves import loss, validation
+from unspoken.report.audit_figures import budget, costs
+from unspoken.report.curves import health, loss, validation
 from unspoken.report.findings import control, in_order, percent, with_interval
 from unspoken.report.panel import WIDTH, Box, Panel, Picture, beside, colour, fitted, mark, panel, percent_axis
 from unspoken.report.read import ReportedRun
@@ -17,8 +18,18 @@ ROW, GAP = 0.2, 0.1
 
 
 def pictures(runs: Sequence[ReportedRun]) -> list[Picture]:
-    """Every figure for which the runs have something to show."""
-    return [picture for kind in (necessity, cost, loss, validation) if (picture := kind(runs))]
+    """What the answers show."""
+    return [picture for kind in (necessity, cost) if (picture := kind(runs))]
+
+
+def pictures_of_audit(runs: Sequence[ReportedRun]) -> list[Picture]:
+    """What changing the thoughts shows."""
+    return [picture for kind in (costs, budget) if (picture := kind(runs))]
+
+
+def pictures_of_training(runs: Sequence[ReportedRun]) -> list[Picture]:
+    """How it was learned."""
+    return [picture for kind in (loss, validation) if (picture := kind(runs))] + health(runs)
 
 
 def necessity(runs: Sequence[ReportedRun]) -> Picture | None:

@@ -105,6 +105,14 @@ def finding(name: str, results: Results) -> str:
     return f"{text}; {_consequence(results, controls[:1])}."
 
 
+def about(run: ReportedRun) -> list[str]:
+    """What one evaluated run shows, a sentence each; an audit, which compares row by row, goes before the controls."""
+    assert run.results, "only evaluated runs are told of"
+    if run.audit is None:
+        return [finding(_name(run), run.results), *control_findings(run.results)]
+    return [f"{_name(run)} answers {with_interval(run.results.figures)} correctly.", *run.audit.questions]
+
+
 def control_findings(results: Results) -> list[str]:
     """What the further controls of a run show: sentences that follow `finding`, one for each consequence."""
     groups: dict[tuple[bool, Effect], list[str]] = {}
@@ -137,23 +145,26 @@ def comparison(figures: Mapping[str, Evaluation]) -> str:
 
 def find(runs: Sequence[ReportedRun]) -> Findings:
     """What the runs of a report show."""
+    told = [run for run in runs if run.results]
     measured = [(_name(run), run.results) for run in runs if run.results]
     details = [_unmeasured(run) for run in runs if not run.results]
     same = len({(results.data_sha256, results.figures.n) for _, results in measured}) == 1
     if not measured:
         headline, *details = details
     elif len(measured) == 1:
-        name, results = measured[0]
-        headline = f"{_on(results)} {finding(name, results)}"
-        details = control_findings(results) + details
+        sentences = about(told[0])
+        first = 2 if told[0].audit else 1
+        headline = f"{_on(measured[0][1])} {' '.join(sentences[:first])}"
+        details = [*sentences[first:], *details]
     else:
         headline = "These runs answered different questions, so their accuracies do not compare."
         if same:
             headline = f"{_on(measured[0][1])} {comparison({name: results.figures for name, results in measured})}"
-        for_each = [
-            " ".join(["" if same else _on(results), finding(name, results), *control_findings(results)]).lstrip()
-            for name, results in measured
-        ]
+        for_each = []
+        for run, (_, results) in zip(told, measured, strict=True):
+            # of an audited run the first answer; the section on its audit has the others
+            sentences = about(run)[: 2 if run.audit else None]
+            for_each.append(" ".join(["" if same else _on(results), *sentences]).lstrip())
         details = for_each + details
     return Findings(headline, tuple(details), _notes(runs, [results for _, results in measured]))
 
@@ -213,7 +224,12 @@ def _notes(runs: Sequence[ReportedRun], measured: Sequence[Results]) -> tuple[st
             "Validation questions may have chosen the checkpoint or the settings, which flatters; "
             "`unspoken eval RUN --split test` measures on questions that chose nothing."
         )
-    pairs = [(results.figures, figures) for results in measured for figures in results.controls.values()]
+    pairs = [
+        (run.results.figures, figures)
+        for run in runs
+        if run.results and not run.audit
+        for figures in run.results.controls.values()
+    ]
     if any(effect(trained, without) == "not shown" for trained, without in pairs):
         notes.append("`unspoken audit RUN` compares row by row and sees smaller differences than intervals can.")
     return tuple(notes)

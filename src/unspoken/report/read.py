@@ -4,19 +4,21 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Any, TypeVar
 
-from pydantic import BaseModel, Field, PositiveInt, TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, PositiveInt, TypeAdapter, ValidationError, model_validator
 
 from unspoken import files
 from unspoken.errors import CheckpointError, DataError
 from unspoken.records import Evaluation, Prediction, Verdict
-from unspoken.run_directory import METRICS, PREDICTIONS, RECIPE, RESOLVED, RESULTS, RUN
+from unspoken.report.audited import Audit, Count, Share
+from unspoken.report.inspected import Finite, Inspection
+from unspoken.run_directory import AUDIT, INSPECTION, METRICS, PREDICTIONS, RECIPE, RESOLVED, RESULTS, RUN
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 Read = TypeVar("Read")
+Studied = TypeVar("Studied", Audit, Inspection)
+
+GRADIENT = "thought_gradient_"
 
 
 class Line(BaseModel, frozen=True):
@@ -29,6 +31,20 @@ class Line(BaseModel, frozen=True):
     eval_accuracy: Share | None = None
     eval_accuracy_low: Share | None = None
     eval_accuracy_high: Share | None = None
+    warning: str | None = None
+    thought_norm_ratio: Finite | None = None
+    thought_cosine: Finite | None = None
+    thought_rank: Finite | None = None
+    gradients: dict[int, Finite] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather_gradients(cls, values: Any) -> Any:
+        """`thought_gradient_2` becomes the item 2 of `gradients`."""
+        if not isinstance(values, Mapping):
+            return values
+        found = {name.removeprefix(GRADIENT): value for name, value in values.items() if name.startswith(GRADIENT)}
+        return {**values, "gradients": found}
 
 
 class Results(BaseModel, frozen=True):
@@ -53,6 +69,7 @@ class Summary(BaseModel, frozen=True):
     stage: int
     last_step: Count
     num_parameters: PositiveInt
+    sha256: dict[str, str]
 
 
 class Named(BaseModel, frozen=True):
@@ -112,6 +129,8 @@ class ReportedRun:
         lines: Its log, in order of steps; of a repeated validation, the last.
         summary: The trained model; None while training is not finished.
         results: Its evaluation; None before it.
+        audit: Its audit; None before it.
+        inspection: What its thoughts hold; None before it was looked at.
         answers: Of each verdict the first prediction: right, wrong, no answer.
     """
 
@@ -122,6 +141,8 @@ class ReportedRun:
     lines: Sequence[Line]
     summary: Summary | None
     results: Results | None
+    audit: Audit | None
+    inspection: Inspection | None
     answers: Sequence[Prediction]
 
     @property
@@ -175,8 +196,22 @@ def _read_run(path: Path, label: str) -> ReportedRun:
         lines=_lines(path / METRICS, restore) if summary or (path / METRICS).is_file() else (),
         summary=summary,
         results=results,
+        audit=_of_this_model(path / AUDIT, TypeAdapter(Audit), summary, "run `unspoken audit` on it again"),
+        inspection=_of_this_model(
+            path / INSPECTION, TypeAdapter(Inspection), summary, "run `unspoken inspect` on it again"
+        ),
         answers=_answers(path / PREDICTIONS, evaluate) if results else (),
     )
+
+
+def _of_this_model(file: Path, kind: TypeAdapter[Studied], summary: Summary | None, advice: str) -> Studied | None:
+    """An audit or an inspection, if there is one; it must be of the weights that the run holds now."""
+    if not file.is_file():
+        return None
+    found = _read(file, kind.validate_python, advice)
+    if summary is None or summary.sha256.get("model.safetensors") != found.model_sha256:
+        raise CheckpointError(f"{file} is about other weights than those of the run; {advice}")
+    return found
 
 
 def _text(file: Path, advice: str) -> str:
@@ -233,7 +268,7 @@ def _results(values: Any) -> Results:
 
 def _lines(file: Path, advice: str) -> tuple[Line, ...]:
     lines = _read_lines(file, TypeAdapter(Line).validate_python, advice, torn=True)
-    once = {(line.step, line.loss is None, line.eval_accuracy is None): line for line in lines}
+    once = {(line.step, line.loss is None, line.eval_accuracy is None, line.warning): line for line in lines}
     return tuple(sorted(once.values(), key=lambda line: line.step))
 
 

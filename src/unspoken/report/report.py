@@ -13,10 +13,13 @@ from markupsafe import Markup, escape
 
 from unspoken import files
 from unspoken.errors import CheckpointError
-from unspoken.report.figures import pictures
+from unspoken.report.figures import pictures, pictures_of_audit, pictures_of_training
 from unspoken.report.findings import QUESTIONS, control, find, in_order, with_interval
+from unspoken.report.inspected import Attention, Example
+from unspoken.report.inspection_figures import pictures_of_contents
 from unspoken.report.panel import fitted, mark_as_text
 from unspoken.report.read import ReportedRun, read_runs
+from unspoken.report.search_graph import frames
 from unspoken.report.svg import SERIES, printable
 
 MAX_LETTERS = 900
@@ -82,6 +85,17 @@ def page(runs: Sequence[ReportedRun]) -> str:
         controls=in_order(name for run in runs if run.results for name in run.results.controls),
         control=control,
         pictures=pictures(runs),
+        audited=[run for run in runs if run.audit],
+        audit_pictures=pictures_of_audit(runs),
+        inspected=[run for run in runs if run.inspection],
+        inspection_pictures=pictures_of_contents(runs),
+        training=pictures_of_training(runs),
+        warnings=[(run, line) for run in runs for line in run.lines if line.warning],
+        frames=frames,
+        most_frames=max((len(example.values or ()) for example in _examples(runs)), default=0),
+        groups_of=groups_of,
+        attention_rows=attention_rows,
+        zip=zip,
         facts=facts(runs),
         commands=[commands(run) for run in runs],
     )
@@ -107,6 +121,24 @@ def commands(run: ReportedRun) -> list[str]:
         chosen = "" if controls in ([], recorded) else " " + shlex.quote(f"controls=[{','.join(controls)}]")
         done.append(f"unspoken eval {out} {rows}{chosen}")
     return done
+
+
+def groups_of(attention: Sequence[Attention]) -> list[str]:
+    """What thoughts look at, facts first."""
+    known = ["optimal", "frontier", "reachable", "unreachable", "all facts", "question", "markers", "thoughts"]
+    found = {group for each in attention for group, share in each.groups.items() if share > 0}
+    return sorted(found, key=lambda group: (known.index(group) if group in known else len(known), group))
+
+
+def attention_rows(attention: Sequence[Attention]) -> list[tuple[str, list[float | None]]]:
+    """A row for each layer and thought."""
+    groups = groups_of(attention)
+    ordered = sorted(attention, key=lambda each: (each.layer, each.thought))
+    return [(f"{each.layer}, {each.thought}", [each.groups.get(group) for group in groups]) for each in ordered]
+
+
+def _examples(runs: Sequence[ReportedRun]) -> list[Example]:
+    return [example for run in runs if run.inspection for example in run.inspection.examples]
 
 
 def facts(runs: Sequence[ReportedRun]) -> list[Fact]:

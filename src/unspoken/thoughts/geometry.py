@@ -28,7 +28,13 @@ class Cloud:
 
 
 def cloud(thoughts_ND: Tensor) -> Cloud:
-    """Describe one thought over N >= 2 questions."""
+    """Describe one thought over questions.
+
+    Raises:
+        ValueError: There are fewer than two.
+    """
+    if len(thoughts_ND) < 2:
+        raise ValueError(f"a cloud needs at least 2 thoughts, found {len(thoughts_ND)}")
     norms = thoughts_ND.norm(dim=-1)
     return Cloud(float(norms.mean()), float(norms.std()), mean_cosine(thoughts_ND), effective_rank(thoughts_ND))
 
@@ -43,9 +49,9 @@ def mean_cosine(thoughts_ND: Tensor) -> float:
 
 def effective_rank(thoughts_ND: Tensor) -> float:
     """Between 1 and the number of directions; 0 when all rows are the same."""
-    centred = thoughts_ND.double() - thoughts_ND.double().mean(dim=0)
-    sizes = torch.linalg.svdvals(centred)
-    if not float(sizes.sum()) > 1e-12:
+    rows = thoughts_ND.double()
+    sizes = torch.linalg.svdvals(rows - rows.mean(dim=0))
+    if not float(sizes.sum()) > 1e-9 * float(rows.norm()):  # what is left is rounding
         return 0.0
     shares = sizes / sizes.sum()
     shares = shares[shares > 0]
