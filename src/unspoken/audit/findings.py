@@ -9,15 +9,24 @@ from unspoken.evaluation.paired import newcombe
 
 def sentence(outcome: Outcome, margin: float) -> str:
     """What one change did."""
-    low, high = newcombe(outcome.counts)
-    fall = f"{points(outcome.counts.cost)} points [{points(low)}, {points(high)}]"
+    text = f"With {outcome.what} accuracy {_moves(outcome)}"
     match outcome.verdict(margin):
         case "costs":
-            return f"With {outcome.what} accuracy falls by {fall}."
+            return f"{text}."
+        case "costs little" if outcome.counts.cost > -margin:
+            return f"{text}: less than the margin of {points(margin)}."
         case "costs little":
-            return f"With {outcome.what} accuracy falls by {fall}: less than the margin of {points(margin)}."
+            return f"{text}: it costs nothing."
         case _:
-            return f"With {outcome.what} accuracy falls by {fall}: too few rows to tell."
+            return f"{text}: whether that is more than the margin of {points(margin)}, these rows do not tell."
+
+
+def _moves(outcome: Outcome) -> str:
+    """How accuracy moves, with the interval of the move."""
+    cost, (low, high) = outcome.counts.cost, newcombe(outcome.counts)
+    if cost >= 0:
+        return f"falls by {points(cost)} points [{points(low)}, {points(high)}]"
+    return f"rises by {points(-cost)} points [{points(-high)}, {points(-low)}]"
 
 
 def which_thoughts(frozen: Sequence[Outcome], margin: float) -> str | None:
@@ -47,11 +56,9 @@ def how_many(budget: Mapping[int, Outcome], trained: int | None, margin: float) 
         accuracy = f"the best one number for all, {best}, gives {budget[best].accuracy:.1%}"
         return f"The number of thoughts differs between questions; {accuracy}."
     if not enough or enough[0] >= trained:
-        return f"All {trained} thoughts are used: no smaller number is shown to keep the accuracy within the margin."
+        return f"No smaller number of thoughts than the trained {trained} is shown to keep the accuracy within the margin."
     outcome = budget[enough[0]]
-    low, high = newcombe(outcome.counts)
-    fall = f"{points(outcome.counts.cost)} points [{points(low)}, {points(high)}]"
-    return f"{enough[0]} of {trained} thoughts are enough: with them accuracy falls by {fall}."
+    return f"{enough[0]} of {trained} thoughts are enough: with them accuracy {_moves(outcome)}."
 
 
 def how_much_noise(noise: Sequence[tuple[float, Outcome]], margin: float) -> str | None:

@@ -78,4 +78,4 @@ def without_thoughts(n: int, margin: float) -> Necessity:
 
 def points(share: float) -> str:
     """A difference of accuracies in percentage points."""
-    return f"{100 * share:.1f}"
+    return f"{round(100 * share, 1) + 0.0:.1f}"

@@ -34,6 +34,17 @@ def table(audit: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def table_over_seeds(found: Mapping[str, Any]) -> str:
+    """What several seeds have in common."""
+    lines = [found["sentence"], "", f"{'condition':<18} {'mean cost':>9}  {'95% interval':<16}  each"]
+    for each in found["interventions"]:
+        low, high = each["cost_interval"]
+        costs = ", ".join(f"{cost:.3f}" for cost in each["cost_of_each"])
+        lines.append(f"{each['name']:<18} {each['cost']:>9.3f}  [{low:>6.3f}, {high:>6.3f}]  {costs}")
+    lines.append("intervals are over seeds (t), not over rows")
+    return "\n".join(lines)
+
+
 def _line(name: str, each: Mapping[str, Any]) -> str:
     low, high = each["cost_interval"]
     cost = f"{each['cost']:>7.3f}  [{low:>6.3f}, {high:>6.3f}]"

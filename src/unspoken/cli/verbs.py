@@ -164,7 +164,9 @@ def _evaluate_and_print(run: Path, *, data: Path | None, split: Any, overrides: 
 
 
 def _configure_audit(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="directory of a finished run")
+    parser.add_argument(
+        "runs", type=Path, metavar="RUN", nargs="+", help="directory of a finished run; several: seeds of one recipe"
+    )
     parser.add_argument(
         "--against", type=Path, metavar="RUN", nargs="+", default=[], help="runs to compare with on the same rows"
     )
@@ -179,23 +181,32 @@ def _configure_audit(parser: argparse.ArgumentParser) -> None:
 def _audit(arguments: argparse.Namespace) -> int:
     _hide_loading_bars()
     from unspoken.audit import audit
-    from unspoken.audit.table import table
+    from unspoken.audit.seeds import check_same_but_seeds, over_seeds
+    from unspoken.audit.table import table, table_over_seeds
     from unspoken.files import write_json
 
-    with progress_bar("rows") as progress:
-        results = audit(
-            arguments.run,
-            against=arguments.against,
-            data=arguments.data,
-            split=arguments.split,
-            rows=arguments.rows,
-            margin=arguments.margin,
-            seed=arguments.seed,
-            progress=progress,
-        )
+    if len(arguments.runs) > 1:
+        check_same_but_seeds(arguments.runs)
+    audits = []
+    for run in arguments.runs:
+        with progress_bar("rows") as progress:
+            found = audit(
+                run,
+                against=arguments.against,
+                data=arguments.data,
+                split=arguments.split,
+                rows=arguments.rows,
+                margin=arguments.margin,
+                seed=arguments.seed,
+                progress=progress,
+            )
+        audits.append(found)
+        say(table(found) if len(arguments.runs) == 1 else f"{run}\n{table(found)}\n")
+    together = over_seeds(audits) if len(audits) > 1 else None
+    if together:
+        say(table_over_seeds(together))
     if arguments.json:
-        write_json(arguments.json, results)
-    say(table(results))
+        write_json(arguments.json, {"runs": audits, "over_seeds": together} if together else audits[0])
     return DONE
 
 
