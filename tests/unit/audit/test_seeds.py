@@ -76,7 +76,7 @@ def test_everything_that_keeps_runs_apart_is_named(tmp_path):
     c = copied(tmp_path, "c", 0)
     with pytest.raises(RecipeError) as error:
         check_same_but_seeds([a, b, c])
-    assert error.value.problems == [
+    assert list(error.value.problems) == [
         "train.seed: more than one run has seed 0; train with other seeds, or audit one at a time",
         f"{b} differs from {a} in method.mix, train.learning_rate; compare them with --against instead",
     ]

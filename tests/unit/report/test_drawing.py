@@ -6,7 +6,7 @@ import pytest
 from tests.unit.report.synthetic_runs import build_run, figures
 
 from unspoken.report.curves import averaged, course
-from unspoken.report.figures import pictures
+from unspoken.report.figures import pictures, pictures_of_training
 from unspoken.report.panel import LETTER, MARKS, Box, beside, fitted, mark, spread
 from unspoken.report.read import Line, read_runs
 from unspoken.report.svg import SERIES, draw
@@ -70,8 +70,9 @@ def test_the_first_runs_differ_in_colour_and_in_shape():
     assert all(one[0] != other[0] and one[1] != other[1] for one, other in pairwise(marks))
 
 
-def names_of(runs):
-    return [picture.name for picture in pictures(read_runs(runs))]
+def names_of(paths):
+    runs = read_runs(paths)
+    return [picture.name for picture in (*pictures(runs), *pictures_of_training(runs))]
 
 
 def test_only_what_there_is_to_show_is_drawn(tmp_path):
@@ -93,7 +94,8 @@ def texts(picture):
 def test_figures_say_what_they_show(tmp_path):
     a = build_run(tmp_path / "a", trained=figures(989, 1000), controls={"zero": figures(132, 1000)})
     b = build_run(tmp_path / "b", method="cot", trained=figures(994, 1000, thoughts=0), stages=(0,), epochs=6)
-    necessity, cost, loss, validation = pictures(read_runs([a, b]))
+    necessity, cost = pictures(read_runs([a, b]))
+    loss, validation = pictures_of_training(read_runs([a, b]))
     assert {"a", "as trained", "98.9%", "zeroed", "13.2%", "b", "99.4%"} <= set(texts(necessity))
     assert {"a", "b"} <= set(texts(cost))
     for curves in (loss, validation):
@@ -108,7 +110,7 @@ def test_different_courses_of_stages_stand_beside_their_runs(tmp_path):
     a = build_run(tmp_path / "a", stages=(0, 1))
     b = build_run(tmp_path / "b", stages=(0, 3))
     c = build_run(tmp_path / "c", stages=(0, 1))
-    loss, _ = pictures(read_runs([a, b, c]))
+    loss, _ = pictures_of_training(read_runs([a, b, c]))
     assert {"a, c", "b"} <= set(texts(loss))
     assert "stage" not in texts(loss)
 
