@@ -1,7 +1,7 @@
-"""`unspoken demo`: the main job, small. Three methods learn to follow pointers; two of them may think first.
+"""`unspoken demo`: the main job, small. Four methods learn to follow pointers; then the one that thinks is audited.
 
-The runs are ordinary `unspoken train` and `unspoken eval` commands, each in a process with one thread: a model this
-small gains nothing from a second one, and the runs keep all cores busy side by side.
+Everything is an ordinary command, `unspoken train`, `eval`, `audit` or `inspect`, in a process with one thread: a model
+this small gains nothing from a second one, and the commands keep all cores busy side by side.
 """
 
 import os
@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -19,9 +20,34 @@ from unspoken import files
 from unspoken.errors import DataError
 from unspoken.recipe import load_recipe
 from unspoken.report import write_report
+from unspoken.run_directory import AUDIT, METRICS
 
-METHODS = {"coconut": "hops/coconut", "cot": "hops/cot", "no_cot": "hops/no_cot"}
+METHODS = {"coconut": "hops/coconut", "cot": "hops/cot", "pause": "hops/pause", "no_cot": "hops/no_cot"}
 """Name of a run and its recipe; the longest first, so that it begins first."""
+AUDITED = "coconut"
+"""The run that is audited beside the others, and inspected."""
+CONTROL = "pause"
+"""A run with slots but without thoughts, which is audited, too."""
+
+Commands: TypeAlias = Sequence[Sequence[str]]
+"""Commands of one process, one after the other."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """What one process does.
+
+    Attributes:
+        name: What it is called.
+        commands: Its commands.
+        run: The run whose log tells how far it is; None where nothing tells it.
+        num_steps: Optimizer steps; None where it trains nothing.
+    """
+
+    name: str
+    commands: Commands
+    run: Path | None = None
+    num_steps: int | None = None
 
 
 class DemoError(RuntimeError):
@@ -29,7 +55,7 @@ class DemoError(RuntimeError):
 
 
 def demo(out: Path) -> Path:
-    """Train, evaluate with and without thoughts, and report.
+    """Train, evaluate with and without thoughts, audit, inspect, and report.
 
     Args:
         out: Where the runs go; runs of an earlier demo there are replaced.
@@ -44,10 +70,12 @@ def demo(out: Path) -> Path:
         files.remove(out / name)
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    _run_all(out)
+    _run_all(_trainings(out), out)
+    _run_all(_studies(out), out)
     results = {name: files.read_json(out / name / "results.json") for name in METHODS}
     seconds = round(time.monotonic() - started, 1)
-    files.write_json(out / "results.json", {"seconds": seconds, "methods": results})
+    necessity = {name: files.read_json(out / name / AUDIT)["necessity"] for name in (AUDITED, CONTROL)}
+    files.write_json(out / "results.json", {"seconds": seconds, "methods": results, "necessity": necessity})
     return write_report([out / name for name in METHODS], out / "report.html")
 
 
@@ -61,28 +89,53 @@ def table(results: Mapping[str, Any]) -> str:
             f"{name:<10} {figures['accuracy']:>8.3f}  [{low:.3f}, {high:.3f}] {zeroed:>16} "
             f"{figures['tokens_per_answer']:>6.1f} {figures['passes_per_answer']:>7.1f}"
         )
+    lines += [f"{name}: {necessity['sentence']}" for name, necessity in results["necessity"].items()]
     return "\n".join(lines)
 
 
-def _run_all(out: Path) -> None:
-    """Train and evaluate every method, as many at once as there are cores."""
-    waiting = list(METHODS)
-    running: dict[str, subprocess.Popen[bytes]] = {}
-    columns = (TextColumn("{task.description:<10}"), BarColumn(), TextColumn("{task.fields[shown]}"))
+def _trainings(out: Path) -> list[Job]:
+    """Train and evaluate every method."""
+    return [
+        Job(
+            name,
+            (["train", recipe, "--out", str(out / name)], ["eval", str(out / name), "--split", "test"]),
+            out / name,
+            _steps(recipe),
+        )
+        for name, recipe in METHODS.items()
+    ]
+
+
+def _studies(out: Path) -> list[Job]:
+    """Audit the run that thinks beside all others, and the control; inspect the one that thinks."""
+    others = [str(out / name) for name in METHODS if name != AUDITED]
+    return [
+        Job(f"audit {AUDITED}", (["audit", str(out / AUDITED), "--against", *others],)),
+        Job(f"audit {CONTROL}", (["audit", str(out / CONTROL)],)),
+        Job(f"inspect {AUDITED}", (["inspect", str(out / AUDITED)],)),
+    ]
+
+
+def _run_all(jobs: Sequence[Job], out: Path) -> None:
+    """Do all jobs, as many at once as there are cores."""
+    waiting = list(jobs)
+    running: dict[Job, subprocess.Popen[bytes]] = {}
+    columns = (TextColumn("{task.description:<16}"), BarColumn(), TextColumn("{task.fields[shown]}"))
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
-        bars = {name: progress.add_task(name, total=_steps(METHODS[name]), shown="waiting") for name in METHODS}
+        bars = {job: progress.add_task(job.name, total=job.num_steps, shown="waiting", start=False) for job in jobs}
         try:
             while waiting or running:
                 while waiting and len(running) < (os.cpu_count() or 1):
-                    name = waiting.pop(0)
-                    running[name] = _start(name, out)
-                for name, process in list(running.items()):
-                    _show(progress, bars[name], out / name)
+                    job = waiting.pop(0)
+                    running[job] = _start(job, out)
+                    progress.start_task(bars[job])
+                for job, process in list(running.items()):
+                    _show(progress, bars[job], job)
                     if process.poll() is not None:
-                        del running[name]
-                        _finish(name, process, out)
-                        progress.update(bars[name], completed=_steps(METHODS[name]), shown="done")
-                time.sleep(0.5)
+                        del running[job]
+                        _finish(job, process, out)
+                        progress.update(bars[job], total=job.num_steps or 1, completed=job.num_steps or 1, shown="done")
+                time.sleep(0.2)
         finally:
             for process in running.values():
                 process.terminate()
@@ -90,14 +143,10 @@ def _run_all(out: Path) -> None:
                 process.wait()
 
 
-def _start(name: str, out: Path) -> subprocess.Popen[bytes]:
-    """Begin `unspoken train RECIPE` and then `unspoken eval RUN` in one process, quietly."""
-    steps: Sequence[Sequence[str]] = (
-        ["train", METHODS[name], "--out", str(out / name)],
-        ["eval", str(out / name), "--split", "test"],
-    )
-    program = f"import sys; from unspoken.cli import main; sys.exit(next(filter(None, map(main, {steps!r})), 0))"
-    with (out / f"{name}.log").open("wb") as log:
+def _start(job: Job, out: Path) -> subprocess.Popen[bytes]:
+    """Begin the commands of a job in one process, quietly."""
+    program = f"import sys; from unspoken.cli import main; sys.exit(next(filter(None, map(main, {job.commands!r})), 0))"
+    with _log(job, out).open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-c", program],
             stdout=log,
@@ -106,11 +155,15 @@ def _start(name: str, out: Path) -> subprocess.Popen[bytes]:
         )
 
 
-def _finish(name: str, process: subprocess.Popen[bytes], out: Path) -> None:
-    log = out / f"{name}.log"
+def _finish(job: Job, process: subprocess.Popen[bytes], out: Path) -> None:
+    log = _log(job, out)
     if process.returncode:
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-20:])
-        raise DemoError(f"{name} ended with exit code {process.returncode}; the end of {log}:\n{tail}")
+        raise DemoError(f"{job.name} ended with exit code {process.returncode}; the end of {log}:\n{tail}")
+
+
+def _log(job: Job, out: Path) -> Path:
+    return out / f"{job.name.replace(' ', '-')}.log"
 
 
 def _steps(recipe: str) -> int:
@@ -119,9 +172,12 @@ def _steps(recipe: str) -> int:
     return plan(load_recipe(recipe)).total_steps or 1
 
 
-def _show(progress: Progress, bar: TaskID, run: Path) -> None:
+def _show(progress: Progress, bar: TaskID, job: Job) -> None:
+    if job.run is None:
+        progress.update(bar, shown="running")
+        return
     try:
-        rows = files.read_json_lines(run / "metrics.jsonl", torn=True)
+        rows = files.read_json_lines(job.run / METRICS, torn=True)
     except DataError:
         progress.update(bar, shown="starting")
         return

@@ -56,7 +56,9 @@ def how_many(budget: Mapping[int, Outcome], trained: int | None, margin: float) 
         accuracy = f"the best one number for all, {best}, gives {budget[best].accuracy:.1%}"
         return f"The number of thoughts differs between questions; {accuracy}."
     if not enough or enough[0] >= trained:
-        return f"No smaller number of thoughts than the trained {trained} is shown to keep the accuracy within the margin."
+        return (
+            f"No smaller number of thoughts than the trained {trained} is shown to keep the accuracy within the margin."
+        )
     outcome = budget[enough[0]]
     return f"{enough[0]} of {trained} thoughts are enough: with them accuracy {_moves(outcome)}."
 
