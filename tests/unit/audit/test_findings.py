@@ -1,0 +1,75 @@
+"""Sentences say what the intervals allow, and no more."""
+
+import pytest
+
+from unspoken.audit.findings import how_many, how_much_noise, sentence, which_thoughts
+from unspoken.audit.outcome import Outcome
+from unspoken.evaluation.paired import Paired
+
+MARGIN = 0.02
+
+
+def outcome(*counts, name="mean"):
+    return Outcome(name, "the mean thought", Paired(*counts), num_left_out=0, changed=0.0, tokens_per_answer=1.0)
+
+
+COSTLY = outcome(500, 400, 0, 100)
+FREE = outcome(900, 0, 0, 100)
+BETTER = outcome(500, 0, 400, 100)
+OPEN = outcome(880, 20, 2, 98)
+
+
+@pytest.mark.parametrize(
+    ("each", "expected"),
+    [
+        (COSTLY, "With the mean thought accuracy falls by 40.0 points [36.9, 43.0]."),
+        (FREE, "With the mean thought accuracy falls by 0.0 points [-0.4, 0.4]: less than the margin of 2.0."),
+        (BETTER, "With the mean thought accuracy rises by 40.0 points [36.9, 43.0]: it costs nothing."),
+        (
+            OPEN,
+            "With the mean thought accuracy falls by 1.8 points [0.9, 2.8]: whether that is more than the margin of "
+            "2.0, these rows do not tell.",
+        ),
+    ],
+)
+def test_a_change_is_told_with_its_interval_and_its_verdict(each, expected):
+    assert sentence(each, MARGIN) == expected
+
+
+def test_single_thoughts_are_named_when_they_cost_something():
+    one, two = outcome(500, 400, 0, 100, name="frozen_1"), outcome(900, 0, 0, 100, name="frozen_2")
+    three = outcome(400, 500, 0, 100, name="frozen_3")
+    assert which_thoughts([one, two], MARGIN) == "Thought 1 matters: held at its mean, thought 1 costs 40.0 points."
+    assert which_thoughts([one, two, three], MARGIN) == (
+        "Thought 1, 3 matters: held at its mean, thought 3 costs 50.0 points."
+    )
+    assert which_thoughts([one, three], MARGIN) == (
+        "Every single thought matters: held at its mean, thought 3 costs 50.0 points."
+    )
+    assert which_thoughts([two, two], MARGIN) == (
+        "No single thought is shown to matter: holding one at its mean costs at most 0.0 points."
+    )
+    assert which_thoughts([one], MARGIN) is None
+
+
+def test_the_fewest_thoughts_that_are_enough():
+    budget = {0: COSTLY, 1: OPEN, 2: FREE, 3: FREE, 4: COSTLY}
+    assert how_many(budget, 3, MARGIN) == (
+        "2 of 3 thoughts are enough: with them accuracy falls by 0.0 points [-0.4, 0.4]."
+    )
+    assert how_many(budget, 2, MARGIN) == (
+        "No smaller number of thoughts than the trained 2 is shown to keep the accuracy within the margin."
+    )
+    assert how_many({0: COSTLY, 3: FREE}, None, MARGIN) == (
+        "The number of thoughts differs between questions; the best one number for all, 3, gives 90.0%."
+    )
+
+
+def test_the_strongest_harmless_noise():
+    assert how_much_noise([(0.25, FREE), (0.5, FREE), (1.0, COSTLY)], MARGIN) == (
+        "Noise up to 0.5 times as long as the thoughts costs less than the margin."
+    )
+    assert how_much_noise([(0.25, COSTLY)], MARGIN) == (
+        "Noise 0.25 times as long as the thoughts is already too much to be harmless."
+    )
+    assert how_much_noise([], MARGIN) is None
