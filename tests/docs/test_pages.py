@@ -2,17 +2,34 @@
 
 import importlib.util
 import io
+import re
+import shutil
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from tests.docs.markdown import DOCS, PAGES, SHOWN, TOP, anchors, blocks, commands, first_column, fits, links, section
+from tests.docs.markdown import (
+    DOCS,
+    PAGES,
+    ROOT,
+    SHOWN,
+    TOP,
+    anchors,
+    blocks,
+    commands,
+    first_column,
+    fits,
+    links,
+    section,
+)
 
+from unspoken.audit import audit
 from unspoken.bench import bench
 from unspoken.bench.cases import Case
 from unspoken.cli.main import main
 from unspoken.files import read_json, read_json_lines
+from unspoken.inspection import inspect
 from unspoken.legacy.translate import KEYS
 from unspoken.methods import METHODS
 from unspoken.records import Evaluation, Prediction
@@ -126,13 +143,31 @@ def tiny_run(tmp_path_factory):
 def test_every_number_of_a_run_is_explained(tiny_run):
     page = DOCS / "metrics.md"
     logged = {key for row in read_json_lines(tiny_run / "metrics.jsonl") for key in row}
-    assert set(first_column(section(page, "## metrics.jsonl"))) == logged
+    logged = {re.sub(r"gradient_\d+$", "gradient_K", key) for key in logged}
+    assert set(first_column(section(page, "## metrics.jsonl"))) == logged | {"warning"}
     results = read_json(tiny_run / "results.json")
     nested = {f"environment.{key}" for key in results["environment"]}
     assert set(first_column(section(page, "## results.json"))) == results.keys() | nested
     for figures in results["controls"].values():
         assert figures.keys() == {field.name for field in fields(Evaluation)} <= results.keys()
     assert first_column(section(page, "## predictions.jsonl")) == [field.name for field in fields(Prediction)]
+
+
+def test_every_field_of_an_audit_and_of_an_inspection_is_explained(tmp_path):
+    run = shutil.copytree(ROOT / "tests" / "models" / "hops-coconut", tmp_path / "run")
+    found = audit(run, rows=4)
+    explained = set(first_column(section(DOCS / "audit.md", "## audit.json")))
+    of_a_change = {key for each in found["interventions"] for key in each}
+    assert explained == found.keys() | of_a_change
+    inspected = inspect(run, rows=4)
+    assert set(first_column(section(DOCS / "inspection.md", "## inspection.json"))) == inspected.keys()
+
+
+def test_every_intervention_is_explained(tmp_path):
+    run = shutil.copytree(ROOT / "tests" / "models" / "hops-coconut", tmp_path / "run")
+    names = {re.sub(r"_[\d.]+$", "", each["name"]) for each in audit(run, rows=24)["interventions"]}
+    table = first_column(section(DOCS / "audit.md", "## What is changed"))
+    assert {re.sub(r"_[SKR]$", "", name) for name in table} == names
 
 
 def test_every_file_of_a_run_is_explained(tiny_run):

@@ -80,6 +80,7 @@ def audit(
 
     changes: list[tuple[Intervention, Outcome]] = []
     budget: dict[int, Outcome] = {}
+    omitted: list[dict[str, str]] = []
     if thinks:
         recorded = subject.record()
         for change in interventions(recorded, opened.model.config.latent_token_id, seed):
@@ -87,6 +88,8 @@ def audit(
             if answered:
                 left_out = len(examples) - len(answered)
                 changes.append((change, compare(change.name, change.what, *both(as_trained, answered), left_out)))
+            else:
+                omitted.append({"section": f"intervention {change.name}", "reason": "it applies to none of these rows"})
         budget = _budget(subject, as_trained, longest)
     comparisons = [_comparison(open_run(other), subject, as_trained, progress) for other in against]
 
@@ -94,7 +97,7 @@ def audit(
     needed = necessity(replacements, margin) if thinks else without_thoughts(len(examples), margin)
     followed = faithfulness.following(subject, seed)
     counterfactuals = None if followed is None else faithfulness.as_json(followed)
-    shifts, omitted = _shifts(subject, recorded if thinks else None, margin, seed)
+    shifts, without = _shifts(subject, recorded if thinks else None, margin, seed)
     result = {
         "run": str(run),
         "task": opened.recipe.task.name,
@@ -116,7 +119,7 @@ def audit(
         "comparisons": _comparisons_json(comparisons, margin, seed),
         "counterfactuals": counterfactuals,
         "shifts": shifts,
-        "omitted": omitted,
+        "omitted": [*omitted, *without],
         "model_sha256": opened.summary["sha256"]["model.safetensors"],
         "seconds": round(time.monotonic() - started, 1),
         "command": shlex.join(["unspoken", *sys.argv[1:]]),

@@ -121,6 +121,13 @@ def test_rows_with_unequal_numbers_of_thoughts_are_audited(tmp_path):
     assert math.isfinite(found["necessity"]["cost"])
 
 
+def test_a_change_that_applies_to_no_row_is_left_out_and_said(folder):
+    found = audit(folder / "coconut", rows=2, seed=0)
+    names = [each["name"] for each in found["interventions"]]
+    assert "swap_same" not in names
+    assert {"section": "intervention swap_same", "reason": "it applies to none of these rows"} in found["omitted"]
+
+
 def test_a_run_on_another_task_is_no_comparison(folder, tmp_path):
     other = trained(tmp_path / "other", task={"name": "multiplication", "first_digits": 1, "second_digits": 1,
                                               "train_rows": 20, "validation_rows": 10, "test_rows": 10})  # fmt: skip
