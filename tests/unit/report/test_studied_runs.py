@@ -4,6 +4,7 @@ import json
 import random
 import re
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -236,3 +237,20 @@ def test_a_frame_shows_the_values_as_areas_numbers_and_words():
 
 def test_without_a_graph_there_is_no_frame():
     assert frames(example(graph=None, values=None, held=None)) == []
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+def test_a_browser_has_nothing_to_complain_of(runs, tmp_path):
+    report = write_report(runs, tmp_path / "report.html")
+    picture = tmp_path / "report.png"
+    options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+    done = subprocess.run(
+        [CHROMIUM, *options, "--enable-logging=stderr", f"--screenshot={picture}", report.as_uri()],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    # messages of the page itself: refused requests, broken markup of drawings, scripts
+    assert "CONSOLE" not in done.stderr
+    assert picture.stat().st_size > 10_000
