@@ -24,7 +24,7 @@ from unspoken.inspection import lens as lenses
 from unspoken.inspection import search, tracing
 from unspoken.inspection.attention import attention_by_group, attention_weights, plain_attention
 from unspoken.inspection.filled import decoder_layers
-from unspoken.inspection.outcomes import outcomes
+from unspoken.inspection.outcomes import outcomes, written_after
 from unspoken.inspection.probes import probe
 from unspoken.records import Prediction, Split
 from unspoken.run_directory import INSPECTION, open_run
@@ -96,6 +96,7 @@ def inspect(
         omitted += [{"section": section, "reason": reason} for section in ("values", "frontier", "inner_products")]
     answered = subject.answer("answers", subject.prompts())
     oracle = _oracle(subject)
+    written = [written_after(subject, count) for count in counts]
     shown = range(min(EXAMPLES, len(subject.examples))) if example is None else [example - 1]
     result = {
         "run": str(run),
@@ -109,11 +110,11 @@ def inspect(
         "n": len(subject.examples),
         "num_rows": len(found.examples),
         "inspection_seed": seed,
-        "examples": [_example(subject, recorded, oracle, values, answered[row], row) for row in shown],
+        "examples": [_example(subject, recorded, oracle, values, answered[row], written, row) for row in shown],
         "lens": [asdict(each) for each in lenses.lens(opened.model, recorded.thoughts, oracle, seed)],
         "frontier": None if values is None else _frontier(subject, values, seed),
         "inner_products": None if ids is None else _inner_products(subject, recorded, ids),
-        "outcomes": [asdict(outcomes(subject, count)) for count in counts],
+        "outcomes": [asdict(outcomes(subject, count, each)) for count, each in enumerate(written)],
         "attention": _attention(subject, recorded, omitted),
         "geometry": _geometry(subject, recorded, omitted),
         "probes": _probes(subject, recorded, omitted, seed),
@@ -166,6 +167,7 @@ def _example(
     oracle: Sequence[Sequence[frozenset[int]]],
     values: Sequence[Sequence[search.Values]] | None,
     answered: Prediction,
+    written: Sequence[Sequence[Prediction]],
     row: int,
 ) -> dict[str, Any]:
     """One row in full."""
@@ -200,6 +202,7 @@ def _example(
             "frontiers": frontiers(graph),
         },
         "thoughts": thoughts,
+        "forced": [{"text": each[row].text, "verdict": each[row].verdict} for each in written],
         "values": None if values is None else [each[row].tolist() for each in values],
         "held": None
         if values is None

@@ -1,6 +1,7 @@
 """What becomes of a question when the model must answer after k thoughts, and what it then writes."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from unspoken.evaluation.statistics import wilson
@@ -20,7 +21,6 @@ class Outcomes:
         accuracy: Share of right answers.
         interval: Of the accuracy.
         tokens_per_answer: Mean tokens written: fewer thoughts leave more to be said in words.
-        text: What it wrote for the first row.
     """
 
     num_thoughts: int
@@ -29,25 +29,27 @@ class Outcomes:
     accuracy: float
     interval: tuple[float, float]
     tokens_per_answer: float
-    text: str
 
 
-def outcomes(subject: Subject, num_thoughts: int) -> Outcomes:
-    """Make the model write after so many thoughts, as much as it likes."""
+def written_after(subject: Subject, num_thoughts: int) -> list[Prediction]:
+    """Make the model write after so many thoughts, as much as it likes; for each row what it wrote."""
     answered = subject.answer(f"{num_thoughts} thoughts", subject.prompts(num_thoughts))
-    ordered = [answered[row] for row in range(len(subject.examples))]
+    return [answered[row] for row in range(len(subject.examples))]
+
+
+def outcomes(subject: Subject, num_thoughts: int, written: Sequence[Prediction]) -> Outcomes:
+    """The classes of what was written after so many thoughts."""
     counts = Counter(
-        _class(subject, example, each, num_thoughts) for example, each in zip(subject.examples, ordered, strict=True)
+        _class(subject, example, each, num_thoughts) for example, each in zip(subject.examples, written, strict=True)
     )
-    n, right = len(ordered), sum(each.verdict == "right" for each in ordered)
+    n, right = len(written), sum(each.verdict == "right" for each in written)
     return Outcomes(
         num_thoughts,
         n,
         {name: count / n for name, count in sorted(counts.items())},
         right / n,
         wilson(right, n),
-        sum(each.num_tokens for each in ordered) / n,
-        ordered[0].text,
+        sum(each.num_tokens for each in written) / n,
     )
 
 

@@ -17,6 +17,8 @@ def table(inspection: Mapping[str, Any]) -> str:
             held = thought["oracle"]
             known = f"   should hold {'/'.join(held['words'])}: rank {held['rank']}" if held else ""
             lines.append(f"  thought {number}: {words}{known}")
+        forced = " | ".join(repr(each["text"].strip()) for each in example["forced"])
+        lines.append(f"  made to write after 0, 1 ... thoughts: {forced}")
     lines += ["", "lens       thought  top-1  95% interval    top-5  shuffled"]
     lines += [
         f"           {each['thought']:>7}  {each['top1']:.3f}  {_interval(each['interval'])}  {each['top5']:.3f}  "

@@ -48,6 +48,13 @@ class Graph(BaseModel, frozen=True):
         return self
 
 
+class Forced(BaseModel, frozen=True):
+    """What was written after some number of thoughts."""
+
+    text: str
+    verdict: str
+
+
 class Example(BaseModel, frozen=True):
     """A question in full."""
 
@@ -58,6 +65,7 @@ class Example(BaseModel, frozen=True):
     verdict: str
     graph: Graph | None
     thoughts: tuple[Thought, ...]
+    forced: tuple[Forced, ...]
     values: tuple[tuple[Share, ...], ...] | None
     held: tuple[tuple[Count, ...], ...] | None
 

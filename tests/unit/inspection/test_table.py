@@ -30,6 +30,7 @@ def inspection(**changes):
                     },
                     {"words": [("|", 1.0)], "oracle": None},
                 ],
+                "forced": [{"text": " [A] 2 ", "verdict": "wrong"}, {"text": "[A] 1", "verdict": "right"}],
             }
         ],
         "lens": [asdict(LensFigures(1, 500, 0.5, (0.456, 0.544), 0.875, 0.4, 0.0625, (0.044, 0.087)))],
@@ -43,9 +44,7 @@ def inspection(**changes):
         "probes": [
             {"thought": 1, "target": "the answer", **asdict(Probe(9, 9, 0.75, (0.7, 0.8), 0.25, (0.2, 0.3), 0.375))}
         ],
-        "outcomes": [
-            asdict(Outcomes(2, 500, {"correct path": 0.75, "hallucination": 0.25}, 0.75, (0.7, 0.8), 3.5, "1"))
-        ],
+        "outcomes": [asdict(Outcomes(2, 500, {"correct path": 0.75, "hallucination": 0.25}, 0.75, (0.7, 0.8), 3.5))],
         "tracing": asdict(Trace(("embeddings", "layer 1"), ("question", "thought 1"), ((1.0, 0.25), (-0.125, 0.5)), 9)),
         "omitted": [{"section": "attention", "reason": "this decoder does not show it"}],
     }
@@ -58,6 +57,7 @@ def test_every_section_is_written():
         "  expected '1', wrote '[A] 1': right",
         "  thought 1: 1 0.75  2 0.12   should hold 1/3: rank 1",
         "  thought 2: | 1.00",
+        "  made to write after 0, 1 ... thoughts: '[A] 2' | '[A] 1'",
         "",
         "lens       thought  top-1  95% interval    top-5  shuffled",
         "                 1  0.500  [0.456, 0.544]  0.875  0.062",

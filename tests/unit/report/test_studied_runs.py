@@ -212,7 +212,7 @@ def test_no_two_nodes_share_a_place_and_columns_are_steps_from_the_root(seed):
 
 def example(**changes):
     values = {
-        "id": "x", "question": "?", "expected": "b", "text": "b", "verdict": "right", "thoughts": [],
+        "id": "x", "question": "?", "expected": "b", "text": "b", "verdict": "right", "thoughts": [], "forced": [],
         "graph": {
             "names": ["a", "b"], "edges": [(0, 1)], "root": 0, "target": 1, "distractor": None, "depths": [0, 1],
             "frontiers": [[0], [1]],
