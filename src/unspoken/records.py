@@ -61,6 +61,7 @@ class Example:
         frontiers: For step k = 0, 1, ... the words a correct search may hold after it (nodes at depth k + 1 on some
             shortest path). Empty when the task has no oracle.
         graph: The graph behind the question, for the oracle; None when there is none.
+        images: Paths of the image files that the question is about, in order; they are seen before it is read.
     """
 
     id: str
@@ -71,6 +72,7 @@ class Example:
     rewordings: tuple[str, ...] = ()
     frontiers: tuple[tuple[str, ...], ...] = ()
     graph: Graph | None = None
+    images: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
