@@ -16,6 +16,8 @@ class LatentConfig(PreTrainedConfig):
         thought_source: `{"name": ..., **settings}`, see `unspoken.thoughts.SOURCES`.
         schedule: `{"name": "sequential" | "jacobi" | "single", ...}`, see `unspoken.model.passes`.
         checkpoint_passes: Recompute passes in the backward pass instead of keeping their activations.
+        image_token_id: Id of `<|image|>`: a position that holds it is an image slot. None: the model sees no images.
+        vision: How image slots are filled, see `unspoken.model.vision.ImageSlots`.
     """
 
     model_type = "unspoken"
@@ -30,6 +32,8 @@ class LatentConfig(PreTrainedConfig):
         thought_source: dict[str, Any] | None = None,
         schedule: dict[str, Any] | None = None,
         checkpoint_passes: bool = False,
+        image_token_id: int | None = None,
+        vision: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         if text_config is None or isinstance(text_config, dict):
@@ -42,6 +46,8 @@ class LatentConfig(PreTrainedConfig):
         self.thought_source = thought_source or {"name": "last_hidden"}
         self.schedule = schedule or {"name": "sequential"}
         self.checkpoint_passes = checkpoint_passes
+        self.image_token_id = image_token_id
+        self.vision = vision
         # tools above the model (Trainer, TRL, PEFT, generate) look for these at the top level
         kwargs.setdefault("vocab_size", decoder.vocab_size)
         kwargs.setdefault("hidden_size", decoder.hidden_size)

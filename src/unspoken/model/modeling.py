@@ -34,6 +34,7 @@ from unspoken.model.cache import growing_cache
 from unspoken.model.configuration import LatentConfig
 from unspoken.model.loss import head_logits, next_token_loss, trained_states
 from unspoken.model.passes import Sequence, Single, build_schedule
+from unspoken.model.vision import ImageSlots
 from unspoken.thoughts import ThoughtSource, build_source
 
 
@@ -129,6 +130,10 @@ class LatentModel(LatentPreTrainedModel):
         self.thought_source = build_source(config.thought_source, config.hidden_size)
         self.schedule = build_schedule(config.schedule, self.thought_source)
         self.checkpoint_passes = config.checkpoint_passes
+        self.image_slots: ImageSlots | None = None
+        if config.vision is not None:
+            std = float(getattr(config.text_config, "initializer_range", 0.02))
+            self.image_slots = ImageSlots(config.vision, config.hidden_size, std)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -167,6 +172,7 @@ class LatentModel(LatentPreTrainedModel):
         past_key_values: Cache | None = None,
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
+        images: Tensor | None = None,
         **kwargs: Any,
     ) -> LatentModelOutput:
         """Run the decoder over new columns, filling each thought slot on the way.
@@ -178,6 +184,7 @@ class LatentModel(LatentPreTrainedModel):
             past_key_values: Cache with P columns, which grows by L; default: none.
             inputs_embeds: (B, L, D) instead of `input_ids`; there are no slots then.
             use_cache: Whether to return a cache when none was given.
+            images: What fills the image slots of `input_ids`, see `ImageSlots.forward`; ignored where there are none.
             **kwargs: Accepted for Hugging Face's tools; `output_hidden_states` and `output_attentions` are refused.
 
         Raises:
@@ -188,6 +195,12 @@ class LatentModel(LatentPreTrainedModel):
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give input_ids or inputs_embeds, and not both")
         embeds = self.get_input_embeddings()(input_ids) if inputs_embeds is None else inputs_embeds
+        if self.image_slots is not None and input_ids is not None:
+            is_image = self._is_token(input_ids, embeds, self.config.image_token_id)
+            if is_image.any():
+                if images is None:
+                    raise ValueError("there are image slots in input_ids, but no images; give images=")
+                embeds = self.image_slots(embeds, is_image, images)
         rows, length = embeds.shape[:2]
         past_length = past_key_values.get_seq_length() if past_key_values is not None else 0
         if attention_mask is None:
@@ -334,6 +347,7 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
         labels: Tensor | None = None,
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor | None = None,
+        images: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
         **kwargs: Any,
     ) -> LatentCausalLMOutput:
@@ -349,6 +363,7 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
             use_cache: See `LatentModel.forward`.
             logits_to_keep: Logits of this many last columns (0: all) or of these columns. Default: all of them without
                 labels, and with labels none but those of the loss, which are not returned.
+            images: See `LatentModel.forward`.
             num_items_in_batch: See `next_token_loss`.
             **kwargs: See `LatentModel.forward`.
         """
@@ -359,6 +374,7 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
             past_key_values=past_key_values,
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
+            images=images,
             **kwargs,
         )
         states_BLD, softcap = output.last_hidden_state, self._softcap
