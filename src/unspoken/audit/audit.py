@@ -65,9 +65,10 @@ def audit(
     Raises:
         UnspokenError: A run, the data or a setting cannot be used.
     """
-    _check(rows, margin)
+    _check(rows, margin, seed)
     started = time.monotonic()
     opened = open_run(run)
+    others = [_other(path, opened) for path in against]
     opened.model.to(best_device())
     found = rows_of(opened, opened.recipe, None if data is None else Path(data), split)
     examples = found.examples[:rows]
@@ -91,7 +92,7 @@ def audit(
             else:
                 omitted.append({"section": f"intervention {change.name}", "reason": "it applies to none of these rows"})
         budget = _budget(subject, as_trained, longest)
-    comparisons = [_comparison(open_run(other), subject, as_trained, progress) for other in against]
+    comparisons = [_comparison(other, subject, as_trained, progress) for other in others]
 
     replacements = [outcome for change, outcome in changes if change.kind == "content"]
     needed = necessity(replacements, margin) if thinks else without_thoughts(len(examples), margin)
@@ -130,14 +131,25 @@ def audit(
     return result
 
 
-def _check(rows: int | None, margin: float) -> None:
+def _check(rows: int | None, margin: float, seed: int) -> None:
     problems = []
     if rows is not None and rows < 2:
         problems.append(f"rows: {rows} rows tell nothing; give at least 2, better some hundred")
     if not 0 < margin < 1:
         problems.append(f"margin: {margin} is no difference of accuracies; give e.g. 0.02 for two points")
+    if seed < 0:
+        problems.append(f"seed: {seed} is negative; give 0 or more")
     if problems:
         raise RecipeError("unspoken audit", problems)
+
+
+def _other(path: Path | str, run: Run) -> Run:
+    """A run to compare with; looked at before anything is asked."""
+    other = open_run(path)
+    ours, theirs = run.recipe.task.name, other.recipe.task.name
+    if ours != theirs:
+        raise RecipeError("unspoken audit", [f"against: {other.path} is a run on {theirs}, not on {ours}"])
+    return other
 
 
 def _trained_count(answers: Sequence[Prediction]) -> int | None:
@@ -164,9 +176,6 @@ def _comparison(
     other: Run, subject: Subject, as_trained: dict[int, Prediction], progress: Callable[[str, int, int], None]
 ) -> tuple[Run, Outcome]:
     """The same rows answered by another run."""
-    ours, theirs = subject.run.recipe.task.name, other.recipe.task.name
-    if ours != theirs:
-        raise RecipeError("unspoken audit", [f"against: {other.path} is a run on {theirs}, not on {ours}"])
     other.model.to(subject.run.model.device)
     peer = Subject.of(other, subject.examples, progress)
     answered = peer.answer(other.path.name, peer.prompts())
@@ -182,7 +191,7 @@ def _shifts(
     """
     found: list[dict[str, Any]] = []
     omitted: list[dict[str, str]] = []
-    trained_steps = max(len(example.steps) for example in subject.examples)
+    per_step = getattr(subject.run.recipe.method, "thoughts_per_step", 1) or 1
     for name, task in subject.run.recipe.task.shifts().items():
         try:
             examples = task.examples("test")[0][:SHIFTED_ROWS]
@@ -193,9 +202,11 @@ def _shifts(
         default = shifted.prompts()
         budgets: list[int | None] = [None]
         usual = max(prompt.num_thoughts for prompt in default)
-        steps = max(len(example.steps) for example in examples)
-        if usual and steps != trained_steps and usual * steps % trained_steps == 0:
-            budgets.append(usual * steps // trained_steps)
+        steps = {len(example.steps) for example in examples}
+        # also a thought for each step: where there are more of them, or all rows have as many
+        wanted = per_step * max(steps)
+        if usual and wanted != usual and (wanted > usual or len(steps) == 1):
+            budgets.append(wanted)
         for count in budgets:
             prompts = shifted.prompts(count)
             if max(len(prompt.input_ids) for prompt in prompts) >= subject.run.model.num_positions:

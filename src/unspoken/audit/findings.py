@@ -36,10 +36,15 @@ def which_thoughts(frozen: Sequence[Outcome], margin: float) -> str | None:
     costly = [outcome.name.rpartition("_")[2] for outcome in frozen if outcome.verdict(margin) == "costs"]
     most = max(frozen, key=lambda outcome: outcome.counts.cost)
     if not costly:
-        worst = points(most.counts.cost)
-        return f"No single thought is shown to matter: holding one at its mean costs at most {worst} points."
-    which = "Every single thought matters" if len(costly) == len(frozen) else f"Thought {', '.join(costly)} matters"
-    return f"{which}: held at its mean, thought {most.name.rpartition('_')[2]} costs {points(most.counts.cost)} points."
+        which = "No single thought is shown to matter"
+    elif len(costly) == len(frozen):
+        which = "Every single thought matters"
+    elif len(costly) == 1:
+        which = f"Thought {costly[0]} matters"
+    else:
+        which = f"Thoughts {', '.join(costly[:-1])} and {costly[-1]} matter"
+    dearest = most.name.rpartition("_")[2]
+    return f"{which}: with thought {dearest}, the dearest, held at its mean accuracy {_moves(most)}."
 
 
 def how_many(budget: Mapping[int, Outcome], trained: int | None, margin: float) -> str:
@@ -53,7 +58,7 @@ def how_many(budget: Mapping[int, Outcome], trained: int | None, margin: float) 
     enough = [count for count, outcome in sorted(budget.items()) if outcome.verdict(margin) == "costs little"]
     if trained is None:
         best = max(budget, key=lambda count: budget[count].accuracy)
-        accuracy = f"the best one number for all, {best}, gives {budget[best].accuracy:.1%}"
+        accuracy = f"one number for all gives at best {budget[best].accuracy:.1%}, with {best}"
         return f"The number of thoughts differs between questions; {accuracy}."
     if not enough or enough[0] >= trained:
         return (
@@ -64,10 +69,25 @@ def how_many(budget: Mapping[int, Outcome], trained: int | None, margin: float) 
 
 
 def how_much_noise(noise: Sequence[tuple[float, Outcome]], margin: float) -> str | None:
-    """The strongest noise that is shown to cost little."""
+    """How strong the noise may be: up to there every strength is shown to cost little.
+
+    Args:
+        noise: Strengths, ascending, and what each did.
+        margin: Largest cost in accuracy that counts as none.
+    """
+    harmless = None
+    for strength, outcome in noise:
+        verdict = outcome.verdict(margin)
+        if verdict != "costs little":
+            break
+        harmless = strength
+    if harmless is not None:
+        return f"Noise up to {harmless:g} times as long as the thoughts costs less than the margin."
     if not noise:
         return None
-    harmless = [strength for strength, outcome in noise if outcome.verdict(margin) == "costs little"]
-    if not harmless:
-        return f"Noise {noise[0][0]:g} times as long as the thoughts is already too much to be harmless."
-    return f"Noise up to {max(harmless):g} times as long as the thoughts costs less than the margin."
+    strength, outcome = noise[0]
+    if outcome.verdict(margin) == "costs":
+        return f"With noise {strength:g} times as long as each thought accuracy already {_moves(outcome)}."
+    return (
+        f"Whether noise {strength:g} times as long as the thoughts costs more than the margin, these rows do not tell."
+    )

@@ -18,7 +18,7 @@ def table(audit: Mapping[str, Any]) -> str:
     ]
     lines += [_line(each["name"], each) for each in audit["interventions"]]
     lines += [
-        _line(f"{each['num_thoughts']} thoughts{' *' if each['trained'] else ''}", each) for each in audit["budget"]
+        _line(f"{_thoughts(each['num_thoughts'])}{' *' if each['trained'] else ''}", each) for each in audit["budget"]
     ]
     lines += [_line(_short(each["run"]), each) for each in audit["comparisons"]]
     if audit["shifts"]:
@@ -66,6 +66,10 @@ def _shift(each: Mapping[str, Any]) -> str:
 def _left_out(interventions: Sequence[Mapping[str, Any]]) -> str:
     parts = [f"{each['name']} {each['num_left_out']:,}" for each in interventions if each["num_left_out"]]
     return f"rows that a change does not apply to: {', '.join(parts)}" if parts else ""
+
+
+def _thoughts(count: int) -> str:
+    return "1 thought" if count == 1 else f"{count} thoughts"
 
 
 def _short(run: str) -> str:

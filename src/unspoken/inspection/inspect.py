@@ -76,7 +76,7 @@ def inspect(
     opened = open_run(run)
     opened.model.to(best_device())
     found = rows_of(opened, opened.recipe, None if data is None else Path(data), split)
-    _check(example, rows, len(found.examples))
+    _check(example, rows, seed, len(found.examples))
     subject = Subject.of(opened, found.examples[: rows or ROWS], progress)
     if example is not None and example > len(subject.examples):
         subject = Subject.of(opened, found.examples[:example], progress)
@@ -130,12 +130,14 @@ def inspect(
     return result
 
 
-def _check(example: int | None, rows: int | None, num_rows: int) -> None:
+def _check(example: int | None, rows: int | None, seed: int, num_rows: int) -> None:
     problems = []
     if example is not None and not 1 <= example <= num_rows:
         problems.append(f"example: there is no row {example}; give 1 to {num_rows:,}")
     if rows is not None and rows < 2:
         problems.append(f"rows: {rows} rows tell nothing; give at least 2, better some hundred")
+    if seed < 0:
+        problems.append(f"seed: {seed} is negative; give 0 or more")
     if problems:
         raise RecipeError("unspoken inspect", problems)
 

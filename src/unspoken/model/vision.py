@@ -53,9 +53,7 @@ class PerPatch(Projector):
     ) -> None:
         super().__init__()
         if num_patches not in (1, slots):
-            raise ValueError(
-                f"{num_patches} patches make as many slots, not {slots}; or use the projector queries"
-            )
+            raise ValueError(f"{num_patches} patches make as many slots, not {slots}; or use the projector queries")
         self.slots, self.width = slots, width
         self.norm = nn.LayerNorm(feature_size)
         outputs = width * (slots if num_patches == 1 else 1)

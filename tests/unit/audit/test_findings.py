@@ -38,16 +38,16 @@ def test_a_change_is_told_with_its_interval_and_its_verdict(each, expected):
 
 def test_single_thoughts_are_named_when_they_cost_something():
     one, two = outcome(500, 400, 0, 100, name="frozen_1"), outcome(900, 0, 0, 100, name="frozen_2")
-    three = outcome(400, 500, 0, 100, name="frozen_3")
-    assert which_thoughts([one, two], MARGIN) == "Thought 1 matters: held at its mean, thought 1 costs 40.0 points."
-    assert which_thoughts([one, two, three], MARGIN) == (
-        "Thought 1, 3 matters: held at its mean, thought 3 costs 50.0 points."
+    three, four = outcome(400, 500, 0, 100, name="frozen_3"), outcome(400, 450, 0, 150, name="frozen_4")
+    gain = outcome(880, 0, 20, 100, name="frozen_5")
+    assert which_thoughts([one, two], MARGIN) == (
+        "Thought 1 matters: with thought 1, the dearest, held at its mean accuracy falls by 40.0 points [36.9, 43.0]."
     )
-    assert which_thoughts([one, three], MARGIN) == (
-        "Every single thought matters: held at its mean, thought 3 costs 50.0 points."
-    )
-    assert which_thoughts([two, two], MARGIN) == (
-        "No single thought is shown to matter: holding one at its mean costs at most 0.0 points."
+    assert which_thoughts([one, two, three, four], MARGIN).startswith("Thoughts 1, 3 and 4 matter: with thought 3, ")
+    assert which_thoughts([one, three], MARGIN).startswith("Every single thought matters: with thought 3, ")
+    assert which_thoughts([two, gain], MARGIN) == (
+        "No single thought is shown to matter: with thought 2, the dearest, held at its mean accuracy falls by 0.0 "
+        "points [-0.4, 0.4]."
     )
     assert which_thoughts([one], MARGIN) is None
 
@@ -61,15 +61,19 @@ def test_the_fewest_thoughts_that_are_enough():
         "No smaller number of thoughts than the trained 2 is shown to keep the accuracy within the margin."
     )
     assert how_many({0: COSTLY, 3: FREE}, None, MARGIN) == (
-        "The number of thoughts differs between questions; the best one number for all, 3, gives 90.0%."
+        "The number of thoughts differs between questions; one number for all gives at best 90.0%, with 3."
     )
 
 
-def test_the_strongest_harmless_noise():
-    assert how_much_noise([(0.25, FREE), (0.5, FREE), (1.0, COSTLY)], MARGIN) == (
+def test_noise_is_harmless_up_to_the_first_strength_that_is_not_shown_to_be():
+    few = outcome(4, 0, 0, 0)
+    assert how_much_noise([(0.25, FREE), (0.5, FREE), (1.0, COSTLY), (2.0, FREE)], MARGIN) == (
         "Noise up to 0.5 times as long as the thoughts costs less than the margin."
     )
     assert how_much_noise([(0.25, COSTLY)], MARGIN) == (
-        "Noise 0.25 times as long as the thoughts is already too much to be harmless."
+        "With noise 0.25 times as long as each thought accuracy already falls by 40.0 points [36.9, 43.0]."
+    )
+    assert how_much_noise([(0.25, few)], MARGIN) == (
+        "Whether noise 0.25 times as long as the thoughts costs more than the margin, these rows do not tell."
     )
     assert how_much_noise([], MARGIN) is None
