@@ -1,0 +1,190 @@
+"""Shapes: look at a picture of coloured shapes, follow relations from one to the next, say what the last one is.
+
+question  What colour is the thing left of the thing below the red circle? The choices are 0 : red, 1 : blue, 2 : green
+steps     below the red circle is the blue square | left of the blue square is the green star
+answer    green
+
+Nothing but the picture tells the answer; `unspoken.tasks.shapes_scene` says how that is made sure.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from random import Random
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from unspoken.config import Count
+from unspoken.errors import DataError
+from unspoken.files import flush, sha256_of
+from unspoken.records import Example, Ledger, Split
+from unspoken.tasks.base import Task
+from unspoken.tasks.chance import choose
+from unspoken.tasks.shapes_picture import draw, png
+from unspoken.tasks.shapes_scene import COLOURS, SHAPES, VALUES, WORDS, Attribute, Question, draw_question, split_of
+
+MAX_HOPS = 5
+MIN_CELL = 10
+"""Pixels of a cell's side below which small shapes look alike."""
+
+_VERSION = 1
+"""Part of the name of the folder of pictures: one more when equal settings give other rows or pictures."""
+_NOT_IN_A_PICTURE = {"name", "folder", "train_rows", "validation_rows", "test_rows"}
+
+
+class Shapes(Task):
+    """Generated pictures with questions of several hops; the picture files are written when rows are asked for.
+
+    No picture is in two splits.
+    """
+
+    name: Literal["shapes"] = "shapes"
+    hops: Annotated[int, Field(ge=1, le=MAX_HOPS)] = 3
+    """Relations to follow from the object that the question names."""
+    grid: Annotated[int, Field(ge=2, le=32)] = 4
+    """Rows and columns of cells; each object stands in its own cell."""
+    min_objects: PositiveInt = 7
+    """Fewest objects of a picture, at least `choices` + `hops`."""
+    max_objects: PositiveInt = 10
+    """Most objects of a picture."""
+    ask: Annotated[tuple[Attribute, ...], Field(min_length=1)] = ("colour", "shape")
+    """What is asked of the last object, each as often as the others: colour, shape, size (which has two values)."""
+    choices: Annotated[int, Field(ge=2)] = 4
+    """Answers that the question offers; each is a value of some object in the picture."""
+    image_size: PositiveInt = 64
+    """Pixels on each side of a picture."""
+    folder: Path = Path("data/shapes")
+    """Where the pictures lie: `<key of the settings>/<split>/<number>.png`. Those that exist are kept."""
+    train_rows: PositiveInt = 10_000
+    validation_rows: PositiveInt = 200
+    test_rows: PositiveInt = 1_000
+    seed: Count = 0
+    """Seed of scenes and questions."""
+
+    @model_validator(mode="after")
+    def _scenes_can_be_drawn(self) -> Self:
+        most = min(self.grid**2, len(COLOURS) * len(SHAPES))
+        if self.max_objects > most:
+            raise ValueError(
+                f"{self.max_objects} objects do not fit: a grid of {self.grid} x {self.grid} has {self.grid**2} cells "
+                f"and there are {len(COLOURS) * len(SHAPES)} pairs of colour and shape; set max_objects to at most "
+                f"{most} or raise grid"
+            )
+        if self.min_objects > self.max_objects:
+            raise ValueError(f"min_objects is {self.min_objects}, max_objects {self.max_objects}; exchange them")
+        needed = self.choices + self.hops
+        if self.min_objects < needed:
+            raise ValueError(
+                f"{self.choices} choices and {self.hops} hops need {needed} objects, min_objects is "
+                f"{self.min_objects}; raise it to {needed}, or lower choices or hops"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _questions_can_be_asked(self) -> Self:
+        if len(set(self.ask)) < len(self.ask):
+            raise ValueError(f"ask holds {', '.join(self.ask)}; name each attribute once")
+        for attribute in self.ask:
+            if self.choices > len(VALUES[attribute]):
+                raise ValueError(
+                    f"{self.choices} choices are offered, {attribute} has only {len(VALUES[attribute])} values; lower "
+                    f"choices or take {attribute} out of ask"
+                )
+        if self.image_size < MIN_CELL * self.grid:
+            raise ValueError(
+                f"{self.image_size} pixels leave {self.image_size / self.grid:.1f} for a cell, shapes need {MIN_CELL}; "
+                f"set image_size to at least {MIN_CELL * self.grid} or lower grid"
+            )
+        return self
+
+    @property
+    def chance(self) -> float:
+        """Expected accuracy of a guess."""
+        return 1 / self.choices
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Words of the steps and the answer, and half as many again for tokenizers that split words."""
+        longest = len("left of the red circle is the blue square \n".split(" "))
+        return (longest * self.hops + len("### blue <end>".split(" "))) * 3 // 2
+
+    def words(self) -> Sequence[str]:
+        """The same for all settings."""
+        return WORDS
+
+    def examples(self, split: Split) -> tuple[Sequence[Example], Ledger]:
+        """The rows of a split; a row depends on nothing but the settings of its picture, its split and its number.
+
+        Raises:
+            DataError: The objects are too few for walks on so large a grid, or a picture cannot be written.
+        """
+        rows = {"train": self.train_rows, "validation": self.validation_rows, "test": self.test_rows}[split]
+        folder = self.pictures(split)
+        existing = {path.name for path in folder.glob("*.png")}
+        examples = tuple(self._example(split, number, folder, existing) for number in range(1, rows + 1))
+        return examples, Ledger(rows_in=rows, rows_kept=rows)
+
+    def pictures(self, split: Split) -> Path:
+        """The folder of a split's pictures; other settings have another one."""
+        settings = self.model_dump(mode="json", exclude=_NOT_IN_A_PICTURE)
+        return self.folder / sha256_of({**settings, "version": _VERSION})[:12] / split
+
+    def question(self, split: Split, number: int) -> Question:
+        """The question of a row with its scene: what the oracle knows.
+
+        Args:
+            split: The split of the row.
+            number: Which row, from 1.
+        """
+        rng = Random(f"{self.seed}/shapes/{split}/{number}")
+        while True:
+            question = draw_question(
+                rng,
+                grid=self.grid,
+                objects=choose(range(self.min_objects, self.max_objects + 1), rng),
+                hops=self.hops,
+                attribute=choose(self.ask, rng),
+                choices=self.choices,
+                position=number % self.choices,
+            )
+            if split_of(question.scene) == split:
+                return question
+
+    def shifts(self) -> Mapping[str, Task]:
+        """Fewer and more hops than trained, with as many objects where they suffice."""
+        variants = {}
+        for hops in (self.hops - 1, self.hops + 1, self.hops + 2):
+            needed = self.choices + hops
+            if 1 <= hops <= MAX_HOPS and needed <= self.max_objects:
+                changes = {"hops": hops, "min_objects": max(self.min_objects, needed)}
+                variants[f"{hops} hops"] = Shapes(**{**self.model_dump(), **changes})
+        return variants
+
+    def _example(self, split: Split, number: int, folder: Path, existing: set[str]) -> Example:
+        question = self.question(split, number)
+        path = folder / f"{number}.png"
+        if path.name not in existing:
+            _write(path, png(draw(question.scene, self.image_size)))
+        return Example(
+            id=f"shapes/{split}/{number}",
+            question=question.text,
+            steps=question.steps,
+            answer=question.answer,
+            # an object is named by two words, and a search that holds it may hold either
+            frontiers=tuple((thing.kind.colour, thing.kind.shape) for thing in question.walk),
+            images=(str(path),),
+        )
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file so that it is either absent or whole."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(data)
+        flush(temporary)
+        temporary.replace(path)
+        flush(path.parent)
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {error.strerror}; give another task.folder") from error
