@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unspoken.data.collate import collate
+from unspoken.data.collate import collate, inputs_of
 from unspoken.data.tokenize import tokenize
 from unspoken.data.tokenizer import thought_tokens
 from unspoken.errors import DataError, RecipeError
@@ -83,7 +83,8 @@ def ask(
             f"{run.model.num_positions}; shorten it"
         )
     batch = collate([prompt], pad_id=run.model.config.pad_token_id or 0, align=False)
-    inputs = {key: batch[key].to(run.model.device) for key in ("input_ids", "attention_mask")}
+    inputs = inputs_of(batch, run.model.device)
+    inputs.pop("position_ids")  # counted from the mask, also behind the prompt
     torch.manual_seed(seed)
     output = run.model.generate(
         **inputs,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, NotRequired, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Literal, NotRequired, Protocol, TypeAlias, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -107,13 +107,22 @@ class ThoughtTokens:
     end: int
 
 
+class ImageInput(Protocol):
+    """An image as the model takes it."""
+
+    def array(self) -> npt.NDArray[np.float32]:
+        """Its features, (patches, width), or its pixels, (3, height, width)."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenizedExample:
     """An example whose pieces are tokenised, each on its own and only once; staging joins them anew at every stage.
 
     Attributes:
         id: As in `Example`.
-        start: What begins every sequence: the beginning-of-sequence token where the tokenizer has one, else empty.
+        start: What begins every sequence: the beginning-of-sequence token where the tokenizer has one, and the slots of
+            the images.
         premises: Token ids of each premise with the separator before it.
         questions: The question, then its rewordings, each with its ending.
         steps: Each step with its ending.
@@ -122,6 +131,7 @@ class TokenizedExample:
         frontiers: As in `Example`, each word one token id.
         openings: Token ids of each premise without a separator, as it reads when it comes first. A subword tokenizer
             joins the separator to the word after it, so these are not the ends of `premises`. Empty: as `premises`.
+        images: What fills the image slots, in order.
     """
 
     id: str
@@ -133,6 +143,7 @@ class TokenizedExample:
     answer_start: int = 0
     frontiers: tuple[tuple[int, ...], ...] = ()
     openings: tuple[Tokens, ...] = ()
+    images: tuple[ImageInput, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,6 +159,7 @@ class StagedExample:
         first_thought: Index of the first slot, or None without thoughts; the slots are contiguous.
         num_forced: In a prompt, how many of its last tokens already belong to the output (an answer start that the
             method gives instead of having it generated).
+        images: As in `TokenizedExample`.
     """
 
     id: str
@@ -156,6 +168,7 @@ class StagedExample:
     num_thoughts: int
     first_thought: int | None
     num_forced: int = 0
+    images: tuple[ImageInput, ...] = ()
 
 
 class Batch(TypedDict):
@@ -166,12 +179,14 @@ class Batch(TypedDict):
         attention_mask: (B, L) 1 where a position is real, 0 where it is padding.
         position_ids: (B, L) 0 at the first real position of each row; padding holds 0.
         labels: (B, L) as in `StagedExample`; padding is `IGNORED`. Absent in a batch of prompts.
+        images: (B, I, ...) arrays of the images, zeros where a row has fewer than I. Absent where no row has one.
     """
 
     input_ids: Tensor
     attention_mask: Tensor
     position_ids: Tensor
     labels: NotRequired[Tensor]
+    images: NotRequired[Tensor]
 
 
 Verdict: TypeAlias = Literal["right", "wrong", "no answer"]

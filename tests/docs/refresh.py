@@ -27,7 +27,8 @@ def refresh(page: Path) -> None:
             Path(block.name).write_text(f"{block.text}\n", encoding="utf-8")
     for block in found:
         if block.language == "python":
-            printed = _printed(lambda block=block: exec(compile(block.text, str(page), "exec"), names))
+            code = compile(block.text, str(page), "exec")
+            printed = _printed(lambda code=code: exec(code, names), remarks=io.StringIO())
             if block.output is not None and not fits(block.output, printed):
                 replacements.append((_fence(block, block.output), _fence(block, _new(block.output, printed))))
     for command in commands(page):
@@ -52,9 +53,10 @@ def _fence(block: Block, output: str) -> str:
     return f"{block.text}\n```\n\n```text\n{output}"
 
 
-def _printed(action) -> str:
+def _printed(action, remarks: io.StringIO | None = None) -> str:
+    """What is written to stdout; and to stderr, unless that has a place of its own."""
     stream = io.StringIO()
-    with redirect_stdout(stream), redirect_stderr(stream):
+    with redirect_stdout(stream), redirect_stderr(stream if remarks is None else remarks):
         action()
     return stream.getvalue()
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
-from unspoken.data.collate import collate
+from unspoken.data.collate import collate, inputs_of
 from unspoken.model import LatentForCausalLM
 from unspoken.model.cache import GrowingLayer, growing_cache
 from unspoken.records import StagedExample
@@ -46,7 +46,7 @@ def read_slots(model: LatentForCausalLM, prompts: Sequence[StagedExample]) -> Sl
         raise ValueError(f"the slots of these prompts are not in the same columns: {sorted(shapes)}")
     ((num_thoughts, num_after),) = shapes
     batch = collate(prompts, pad_id=model.config.pad_token_id or 0, align=False)
-    inputs = {key: batch[key].to(model.device) for key in ("input_ids", "attention_mask", "position_ids")}
+    inputs = inputs_of(batch, model.device)
     cache = growing_cache(batch["input_ids"].size(1))
     model.model(**inputs, past_key_values=cache)
     columns = slice(-num_after - num_thoughts, -num_after or None)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from unspoken.records import IGNORED, Batch, StagedExample
 
@@ -46,9 +47,29 @@ def collate(
         attention_mask[index, span] = 1
         position_ids[index, span] = np.arange(len(row.input_ids))
         labels[index, span] = row.labels
-    return Batch(
+    batch = Batch(
         input_ids=torch.from_numpy(input_ids),
         attention_mask=torch.from_numpy(attention_mask),
         position_ids=torch.from_numpy(position_ids),
         labels=torch.from_numpy(labels),
     )
+    if any(row.images for row in rows):
+        batch["images"] = _images(rows)
+    return batch
+
+
+def inputs_of(batch: Batch, device: torch.device | str) -> dict[str, Tensor]:
+    """What a model reads of a batch, on its device: everything but the labels."""
+    tensors: dict[str, Tensor] = {**batch}  # type: ignore[dict-item]
+    return {key: tensor.to(device) for key, tensor in tensors.items() if key != "labels"}
+
+
+def _images(rows: Sequence[StagedExample]) -> Tensor:
+    """The images of each row side by side, (B, I, ...)."""
+    arrays = [[image.array() for image in row.images] for row in rows]
+    shape = next(array.shape for row in arrays for array in row)
+    stacked = np.zeros((len(rows), max(map(len, arrays)), *shape), dtype=np.float32)
+    for index, row in enumerate(arrays):
+        for place, array in enumerate(row):
+            stacked[index, place] = array
+    return torch.from_numpy(stacked)

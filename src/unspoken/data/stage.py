@@ -57,4 +57,5 @@ def stage(
         num_thoughts=num_thoughts,
         first_thought=len(question) + markers if num_thoughts else None,
         num_forced=len(given),
+        images=example.images,
     )

@@ -9,13 +9,24 @@ from transformers import PreTrainedTokenizerBase
 from unspoken.errors import DataError
 from unspoken.records import Example, TextFormat, TokenizedExample, Tokens
 
+NO_TOKENS: Tokens = np.array([], dtype=np.int32)
+
 
 def tokenize(
-    examples: Sequence[Example], text: TextFormat, tokenizer: PreTrainedTokenizerBase
+    examples: Sequence[Example],
+    text: TextFormat,
+    tokenizer: PreTrainedTokenizerBase,
+    image_slot: Tokens = NO_TOKENS,
 ) -> list[TokenizedExample]:
     """Tokenise the pieces of every example, each on its own.
 
     Control tokens that occur in a text are read as plain text.
+
+    Args:
+        examples: The rows.
+        text: How their pieces are written.
+        tokenizer: Of the model.
+        image_slot: The tokens that an image takes, in front of the text.
 
     Raises:
         DataError: A word is not in the vocabulary; the first 20 such rows are named and the others counted.
@@ -34,7 +45,7 @@ def tokenize(
         tokenized.append(
             TokenizedExample(
                 id=example.id,
-                start=start,
+                start=np.concatenate([start, *[image_slot] * len(example.images)]),
                 premises=tuple(tokens[first_premise:first_question]),
                 questions=tuple(tokens[first_question:first_step]),
                 steps=tuple(tokens[first_step:-1]),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from unspoken.data.collate import collate
+from unspoken.data.collate import collate, inputs_of
 from unspoken.model import LatentForCausalLM
 from unspoken.records import StagedExample
 from unspoken.thoughts import ThoughtSource
@@ -60,11 +60,7 @@ def mean_thoughts(model: LatentForCausalLM, prompts: Sequence[StagedExample]) ->
     counts = torch.zeros(most, 1, device=model.device)
     for start in range(0, len(with_slots), 64):
         batch = collate(with_slots[start : start + 64], pad_id=0)
-        output = model.model(
-            input_ids=batch["input_ids"].to(model.device),
-            attention_mask=batch["attention_mask"].to(model.device),
-            position_ids=batch["position_ids"].to(model.device),
-        )
+        output = model.model(**inputs_of(batch, model.device))
         # aligned rows: slot k of every row stands in the k-th slot column
         mask_BS1 = output.thought_mask.unsqueeze(-1)
         slots = mask_BS1.size(1)

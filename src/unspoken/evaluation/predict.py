@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from transformers import Cache, PreTrainedTokenizerBase
 
-from unspoken.data.collate import collate
+from unspoken.data.collate import collate, inputs_of
 from unspoken.device import gather_rows, in_group, rank, shares_parameters, world_size
 from unspoken.evaluation.controls import controlled
 from unspoken.model import LatentForCausalLM
@@ -131,10 +131,11 @@ def answers(
     for chosen in _batches(prompts, batch_size, positions - max_new_tokens):
         company = _company(prompts, chosen[0]) if exchange and len(chosen) == 1 else []
         batch = collate([prompts[index] for index in [*chosen, *company]], pad_id=pad, align=False)
+        inputs = inputs_of(batch, model.device)
+        inputs.pop("position_ids")  # counted from the mask, also behind the prompt
         with thinking(chosen) as cache:
             output = model.generate(
-                input_ids=batch["input_ids"].to(model.device),
-                attention_mask=batch["attention_mask"].to(model.device),
+                **inputs,
                 max_new_tokens=min(max_new_tokens, positions - batch["input_ids"].size(1)),
                 do_sample=False,
                 eos_token_id=end,

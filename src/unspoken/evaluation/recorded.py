@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unspoken.data.collate import collate
+from unspoken.data.collate import collate, inputs_of
 from unspoken.model import LatentForCausalLM
 from unspoken.records import StagedExample
 
@@ -67,8 +67,7 @@ def record(
         for start in range(0, len(group) if prompts[group[0]].num_thoughts else 0, batch_size):
             rows = group[start : start + batch_size]
             batch = collate([prompts[row] for row in rows], pad_id=model.config.pad_token_id or 0)
-            inputs = {key: batch[key].to(model.device) for key in ("input_ids", "attention_mask", "position_ids")}
-            filled = model.model(**inputs).thoughts.cpu()
+            filled = model.model(**inputs_of(batch, model.device)).thoughts.cpu()
             for row, each in zip(rows, filled, strict=True):
                 thoughts[row] = each.clone()
     return Recorded(prompts, thoughts, answers)

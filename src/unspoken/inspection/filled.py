@@ -8,6 +8,7 @@ Shapes: L positions, K thoughts, D width.
 import torch
 from torch import Tensor, nn
 
+from unspoken.data.collate import collate, inputs_of
 from unspoken.model import LatentForCausalLM
 from unspoken.records import StagedExample, Tokens
 
@@ -22,6 +23,10 @@ def filled(
         pieces.append(torch.from_numpy(written).long())
     ids_L = torch.cat(pieces).to(model.device)
     embeds_LD: Tensor = model.get_input_embeddings()(ids_L).clone()
+    if prompt.images and model.model.image_slots is not None:
+        is_image_L = ids_L == torch.tensor(model.config.image_token_id, device=ids_L.device)
+        images = inputs_of(collate([prompt], pad_id=0), model.device)["images"]
+        embeds_LD = model.model.image_slots(embeds_LD.unsqueeze(0), is_image_L.unsqueeze(0), images).squeeze(0)
     embeds_LD[ids_L == model.config.latent_token_id] = thoughts_KD.to(embeds_LD)
     return embeds_LD.unsqueeze(0)
 

@@ -9,7 +9,7 @@ Shapes: N rows, M nodes of a row, K thoughts, D width.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -17,9 +17,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from unspoken.data.collate import collate
+from unspoken.data.collate import collate, inputs_of
 from unspoken.evaluation.subject import Subject
-from unspoken.records import Example, Graph, StagedExample
+from unspoken.records import IGNORED, Example, Graph
 from unspoken.tasks.graph import distances, frontiers
 
 Values: TypeAlias = npt.NDArray[np.float64]
@@ -79,15 +79,13 @@ def values_after(subject: Subject, ids: Sequence[Sequence[int]], num_thoughts: i
         bare = prompt.input_ids[: len(prompt.input_ids) - prompt.num_forced]
         written = np.array(tokenizer.encode(words, add_special_tokens=False) if words else [], dtype=bare.dtype)
         ids_ = np.concatenate([bare, written])
-        prompts.append(
-            StagedExample(prompt.id, ids_, np.full_like(ids_, -100), prompt.num_thoughts, prompt.first_thought)
-        )
+        prompts.append(replace(prompt, input_ids=ids_, labels=np.full_like(ids_, IGNORED), num_forced=0))
     found: list[Values] = []
     for start in range(0, len(prompts), subject.batch_size):
         batch = collate(
             prompts[start : start + subject.batch_size], pad_id=run.model.config.pad_token_id or 0, align=False
         )
-        inputs = {key: batch[key].to(run.model.device) for key in ("input_ids", "attention_mask", "position_ids")}
+        inputs = inputs_of(batch, run.model.device)
         probabilities = run.model(**inputs, logits_to_keep=1).logits[:, -1].double().softmax(dim=-1).cpu().numpy()
         for row, each in enumerate(probabilities, start):
             nodes = each[list(ids[row])]
