@@ -34,7 +34,7 @@ def test_every_shipped_recipe_can_be_planned(name):
     complaints = [line for line in text.splitlines() if line.startswith("!") and "no data yet" not in line]
     assert complaints == (
         []
-        if "superposition" not in name
+        if load_recipe(name).method.name != "superposition"
         else ["! mix: 10% of the rows are laid out at another stage than the table says"]
     )
 
