@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from pydantic_core import PydanticUndefined
 
-from unspoken.config import EvaluateSettings, LoraSettings, ModelSettings, Settings, TrainSettings
+from unspoken.config import EvaluateSettings, LoraSettings, ModelSettings, Settings, TrainSettings, VisionSettings
 from unspoken.methods import METHODS
 from unspoken.model.passes import SCHEDULES
 from unspoken.tasks import TASKS
@@ -92,6 +92,7 @@ def tables() -> dict[str, str]:
     made = {
         "model": settings_table(ModelSettings),
         "lora": settings_table(LoraSettings),
+        "vision": settings_table(VisionSettings),
         "thoughts": sources_table(),
         "schedule": schedules_table(),
         "train": settings_table(TrainSettings),
@@ -145,6 +146,8 @@ def _shown(default: Any) -> str:
         return "required"
     if isinstance(default, str) and default.isidentifier():
         return f"`{default}`"
+    if isinstance(default, Path):
+        default = default.as_posix()
     return f"`{json.dumps(list(default) if isinstance(default, tuple) else default)}`"
 
 

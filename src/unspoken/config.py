@@ -28,6 +28,35 @@ class LoraSettings(Settings):
     """Dropout in front of each adapter."""
 
 
+class VisionSettings(Settings):
+    """Images before the question: an encoder, pretrained (`path`) or new, and how its features become slots."""
+
+    path: str | None = None
+    """Hugging Face id or local folder of a vision encoder: CLIP, SigLIP, DINOv2."""
+    revision: str | None = None
+    """Commit or tag of `path`, when it is a Hugging Face id."""
+    layers: PositiveInt = 2
+    """Blocks of a new encoder."""
+    heads: PositiveInt = 4
+    """Attention heads of a new encoder."""
+    width: PositiveInt = 128
+    """Width of a new encoder, a multiple of `heads`."""
+    image_size: PositiveInt = 64
+    """Pixels on each side that a new encoder sees."""
+    patch_size: PositiveInt = 16
+    """Pixels on each side of a patch of a new encoder."""
+    features: Literal["patches", "pooled"] = "patches"
+    """One vector for each patch, or one for the whole image."""
+    slots: PositiveInt | None = None
+    """Positions that an image takes; default: one for each vector."""
+    projector: dict[str, Any] = Field(default_factory=lambda: {"name": "linear"})
+    """From features to slots: `linear`, `mlp` (with `hidden`), or `queries` (with `heads`) for any number of slots."""
+    train_encoder: bool = False
+    """Let the encoder learn, as part of the model; otherwise each image is encoded once and kept in `cache`."""
+    cache: Path = Field(default=Path("data/features"), validate_default=False)
+    """Folder of features; they are kept by encoder and by content of the image files."""
+
+
 class ModelSettings(Settings):
     """The decoder: a checkpoint (`path`) or a new one from scratch (`arch`, `layers`, `heads`, `width`)."""
 
@@ -52,6 +81,8 @@ class ModelSettings(Settings):
     """Hugging Face id or folder of the tokenizer; default: the model's; from scratch, one word of the task a token."""
     lora: LoraSettings | None = None
     """Train adapters instead of all weights; they are merged into the model that the run leaves behind."""
+    vision: VisionSettings | None = None
+    """Let the model see the images of the rows."""
     marker_init: Literal["mean"] | str = "<<"
     """New token embeddings: a copy of this token's (Coconut: `<<`), or `mean`; `mean` also where it is no token."""
     checkpoint_passes: bool = False

@@ -3,26 +3,47 @@
 import hashlib
 import json
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from PIL import Image
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from unspoken.config import ModelSettings
+from unspoken.config import ModelSettings, VisionSettings
 from unspoken.data.tokenize import tokenize
-from unspoken.data.tokenizer import load_tokenizer, set_chat_template, thought_tokens, word_tokenizer, words_of
+from unspoken.data.tokenizer import (
+    IMAGE,
+    image_token,
+    load_tokenizer,
+    set_chat_template,
+    thought_tokens,
+    word_tokenizer,
+    words_of,
+)
+from unspoken.device import best_device
 from unspoken.errors import CheckpointError, DataError, RecipeError
 from unspoken.legacy import import_checkpoint
 from unspoken.model import LatentConfig, LatentForCausalLM
 from unspoken.model.scratch import new_decoder
+from unspoken.model.vision import encode
 from unspoken.recipe import Recipe
-from unspoken.records import Example, Ledger, Split, TokenizedExample
+from unspoken.records import Example, ImageInput, Ledger, Split, TokenizedExample
 from unspoken.tasks.base import Task
+from unspoken.vision.encoder import Encoder, build_encoder
+from unspoken.vision.features import features_of
+from unspoken.vision.pixel_inputs import pixels_of
+from unspoken.vision.preflight import preflight
 
 logger = logging.getLogger(__name__)
+
+GREY = (128, 128, 128)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +87,7 @@ def tokenize_rows(
     Raises:
         DataError: Rows that do not fit, each with its length.
     """
-    tokenized = tokenize(examples, recipe.task.text, tokenizer)
+    tokenized, images_sha256 = _with_images(recipe, examples, tokenizer, model)
     max_positions = model.num_positions
     # no stage is longer than all words and the most thoughts together
     thoughts = recipe.method.most_thoughts(recipe.method.final_stage) + 2
@@ -83,7 +104,66 @@ def tokenize_rows(
             "raise model.max_positions, or take these rows out"
         )
     _check_answers(recipe.task, examples, tokenized, tokenizer)
-    return Rows(examples, tokenized, ledger, fingerprint(examples))
+    return Rows(examples, tokenized, ledger, fingerprint(examples, images_sha256))
+
+
+def _with_images(
+    recipe: Recipe, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, model: LatentForCausalLM
+) -> tuple[list[TokenizedExample], list[str]]:
+    """The rows as tokens, with what fills their image slots; and the sha256 of each image, row by row.
+
+    A model that sees no images reads the words alone.
+
+    Raises:
+        DataError: Images that cannot be used, each with its rows.
+    """
+    vision, slots = recipe.model.vision, model.model.image_slots
+    if vision is None or slots is None:
+        return tokenize(examples, recipe.task.text, tokenizer), []
+    facts = preflight(((row.id, image) for row in examples for image in row.images), recipe.task.image_root)
+    encoder = encoder_of(recipe)
+    found: Mapping[str, ImageInput]
+    if vision.train_encoder:
+        found = pixels_of(encoder, list(facts.values()))
+    else:
+        expected = (model.config.vision or {}).get("fingerprint")
+        if encoder.fingerprint != expected:
+            raise CheckpointError(
+                f"the vision encoder {vision.path!r} is not the one that the model was trained with (fingerprint "
+                f"{encoder.fingerprint[:16]}, expected {str(expected)[:16]}); bring that one back"
+            )
+        found = features_of(encoder, list(facts.values()), vision.cache, best_device())
+    slot = np.full(slots.slots, image_token(tokenizer), dtype=np.int32)
+    tokenized = [
+        replace(row, images=tuple(found[facts[image].sha256] for image in example.images))
+        for row, example in zip(tokenize(examples, recipe.task.text, tokenizer, slot), examples, strict=True)
+    ]
+    return tokenized, [facts[image].sha256 for row in examples for image in row.images]
+
+
+def encoder_of(recipe: Recipe) -> Encoder:
+    """The vision encoder of a recipe, loaded once."""
+    assert recipe.model.vision is not None, "only models that see have an encoder"
+    return _encoder(recipe.model.vision.model_dump_json(), recipe.train.seed)
+
+
+def blank_image(recipe: Recipe) -> npt.NDArray[np.float32]:
+    """What a model gets for an image that is grey all over."""
+    encoder, vision = encoder_of(recipe), recipe.model.vision
+    assert vision is not None, "only models that see have a blank image"
+    pixels = encoder.pixels(Image.new("RGB", (256, 256), GREY))
+    if vision.train_encoder:
+        return pixels
+    with torch.no_grad():
+        parameters = next(encoder.model.parameters())
+        features = encode(encoder.model, torch.from_numpy(pixels)[None].to(parameters), pooled=encoder.pooled)
+    found: npt.NDArray[np.float32] = features[0].float().cpu().numpy()
+    return found
+
+
+@lru_cache(maxsize=2)
+def _encoder(settings: str, seed: int) -> Encoder:
+    return build_encoder(VisionSettings.model_validate_json(settings), seed)
 
 
 def _check_answers(
@@ -111,9 +191,9 @@ def longest(row: TokenizedExample) -> int:
     return question + sum(len(piece) for piece in pieces)
 
 
-def fingerprint(examples: Sequence[Example]) -> str:
-    """sha256 of the text of the rows, in order."""
-    digest = hashlib.sha256()
+def fingerprint(examples: Sequence[Example], images_sha256: Sequence[str] = ()) -> str:
+    """sha256 of the text of the rows, in order, and of their images."""
+    digest = hashlib.sha256("".join(images_sha256).encode())
     for example in examples:
         values = [example.id, example.premises, example.question, example.steps, example.answer]
         digest.update(json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogatepass"))
@@ -124,10 +204,11 @@ def build_tokenizer(recipe: Recipe, examples: Sequence[Example]) -> PreTrainedTo
     """The tokenizer of the recipe; from scratch, one token a word of the task."""
     model, method = recipe.model, recipe.method
     path = model.tokenizer or model.path
+    further = [IMAGE] if model.vision else []
     if path is not None:
-        tokenizer = load_tokenizer(path, model.revision if model.tokenizer is None else None)
+        tokenizer = load_tokenizer(path, model.revision if model.tokenizer is None else None, further)
     else:
-        tokenizer = word_tokenizer(recipe.task.words() or words_of(examples, recipe.task.text))
+        tokenizer = word_tokenizer(recipe.task.words() or words_of(examples, recipe.task.text), further)
     thoughts = method.most_thoughts(method.final_stage)
     set_chat_template(
         tokenizer, thoughts, question_end=recipe.task.text.question_end, markers=getattr(method, "markers", False)
@@ -174,10 +255,14 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LatentFor
         checkpoint_passes=settings.checkpoint_passes,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
+        image_token_id=image_token(tokenizer) if settings.vision else None,
+        vision=_vision(recipe) if settings.vision else None,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.train.seed)  # parameters of the source
         model = LatentForCausalLM.from_decoder(decoder, config)
+    if model.model.image_slots is not None and model.model.image_slots.encoder is not None:
+        model.model.image_slots.encoder.load_state_dict(encoder_of(recipe).model.state_dict())
     if isinstance(earlier, LatentForCausalLM):
         _keep_source(earlier, model)
     return model
@@ -202,6 +287,22 @@ def load_model(path: Path) -> LatentForCausalLM:
             f"{path} holds a {type(model).__name__}, not a latent model; train one with model.path={path}"
         )
     return model
+
+
+def _vision(recipe: Recipe) -> dict[str, Any]:
+    """How image slots are filled, see `ImageSlots`; and the fingerprint of an encoder that stays outside."""
+    settings, encoder = recipe.model.vision, encoder_of(recipe)
+    assert settings is not None, "only models that see have image slots"
+    learns, kind = settings.train_encoder, encoder.model.config
+    configuration = {"model_type": kind.model_type, **kind.to_diff_dict()}
+    return {
+        "slots": settings.slots or encoder.num_patches,
+        "num_patches": encoder.num_patches,
+        "feature_size": encoder.feature_size,
+        "projector": dict(settings.projector),
+        "encoder": configuration if learns else None,
+        "fingerprint": None if learns else encoder.fingerprint,
+    }
 
 
 def _load_pretrained(settings: ModelSettings) -> PreTrainedModel:

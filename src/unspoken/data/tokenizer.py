@@ -11,7 +11,7 @@ from unspoken.data.tokenize import pieces
 from unspoken.errors import RecipeError
 from unspoken.records import Example, TextFormat, ThoughtTokens
 
-START, LATENT, END = "<|start-latent|>", "<|latent|>", "<|end-latent|>"
+START, LATENT, END, IMAGE = "<|start-latent|>", "<|latent|>", "<|end-latent|>", "<|image|>"
 PADDING, END_OF_TEXT, UNKNOWN = "<|pad|>", "<|endoftext|>", "<|unknown|>"
 
 WORD = r"\n|\[\w+\]|\w+|[^\w\s]+"
@@ -27,12 +27,12 @@ CHAT_TEMPLATE = (
 """Puts the thoughts after the question, so that stock tools (pipeline, lm-eval, servers) think without knowing it."""
 
 
-def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
-    """A tokenizer whose tokens are these words, in this order, after the special ones.
+def word_tokenizer(words: Sequence[str], further: Sequence[str] = ()) -> PreTrainedTokenizerFast:
+    """A tokenizer whose tokens are these words, in this order, after the special ones; `further` are special, too.
 
     It decodes with single spaces and none before punctuation, so "Tom is a lempus." survives the round trip.
     """
-    specials = [PADDING, END_OF_TEXT, UNKNOWN, START, LATENT, END]
+    specials = [PADDING, END_OF_TEXT, UNKNOWN, START, LATENT, END, *further]
     vocabulary = {word: index for index, word in enumerate([*specials, *dict.fromkeys(words)])}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = SPLIT
@@ -42,7 +42,7 @@ def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
         pad_token=PADDING,
         eos_token=END_OF_TEXT,
         unk_token=UNKNOWN,
-        additional_special_tokens=[START, LATENT, END],
+        additional_special_tokens=[START, LATENT, END, *further],
         clean_up_tokenization_spaces=False,
         padding_side="left",
     )
@@ -57,8 +57,8 @@ def words_of(examples: Iterable[Example], text: TextFormat) -> list[str]:
     return list(found)
 
 
-def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenizerBase:
-    """A pretrained tokenizer with the thought tokens added (once) and left padding.
+def load_tokenizer(path: str, revision: str | None = None, further: Sequence[str] = ()) -> PreTrainedTokenizerBase:
+    """A pretrained tokenizer with the thought tokens and `further` special ones added (once) and left padding.
 
     Raises:
         RecipeError: There is no tokenizer at `path`, or it has no end-of-sequence token.
@@ -72,7 +72,7 @@ def load_tokenizer(path: str, revision: str | None = None) -> PreTrainedTokenize
         raise RecipeError("model", [f"the tokenizer of {path!r} has no end-of-sequence token; answers could not end"])
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # padding is masked by position, never by this id
-    tokenizer.add_special_tokens({"additional_special_tokens": [START, LATENT, END]})
+    tokenizer.add_special_tokens({"additional_special_tokens": [START, LATENT, END, *further]})
     tokenizer.padding_side = "left"
     return tokenizer
 
@@ -87,6 +87,18 @@ def thought_tokens(tokenizer: PreTrainedTokenizerBase) -> ThoughtTokens:
     if None in ids or tokenizer.unk_token_id in ids:
         raise RecipeError("tokenizer", [f"it lacks {LATENT}, {START} or {END}; it was not made for latent reasoning"])
     return ThoughtTokens(*ids)
+
+
+def image_token(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id of `<|image|>`.
+
+    Raises:
+        RecipeError: The tokenizer has none.
+    """
+    found = tokenizer.convert_tokens_to_ids(IMAGE)
+    if found is None or found == tokenizer.unk_token_id:
+        raise RecipeError("tokenizer", [f"it lacks {IMAGE}; it was not made for a model that sees images"])
+    return int(found)
 
 
 def set_chat_template(

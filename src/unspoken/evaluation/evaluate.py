@@ -9,13 +9,15 @@ from typing import Any
 
 from unspoken import files
 from unspoken.config import EvaluateSettings
-from unspoken.data.tokenizer import thought_tokens
+from unspoken.data.tokenizer import image_token, thought_tokens
 from unspoken.device import best_device, environment, join_processes, rank
 from unspoken.errors import DataError
+from unspoken.evaluation.image_controls import Blank, image_controls
 from unspoken.evaluation.predict import predict
 from unspoken.evaluation.statistics import aggregate
-from unspoken.prepare import Rows, read_examples, tokenize_rows
+from unspoken.prepare import Rows, blank_image, read_examples, tokenize_rows
 from unspoken.recipe import Recipe, override
+from unspoken.recipe.contradictions import IMAGE_CONTROLS
 from unspoken.records import Prediction, Split
 from unspoken.run_directory import PREDICTIONS, RESULTS, Run, open_run
 
@@ -54,7 +56,7 @@ def evaluate(
     conditions = {"none": _predict(opened, recipe, rows, "none", progress)}
     thinks = any(prediction.num_thoughts for prediction in conditions["none"])
     for control in recipe.evaluate.controls:
-        if thinks:
+        if thinks or control in IMAGE_CONTROLS:
             conditions[control] = _predict(opened, recipe, rows, control, progress)
     results = summarise(opened, recipe, rows, conditions, str(data) if data else split)
     if rank() == 0:
@@ -81,21 +83,26 @@ def rows_of(opened: Run, recipe: Recipe, data: Path | None, split: Split) -> Row
 def _predict(
     opened: Run, recipe: Recipe, rows: Rows, control: str, progress: Callable[[str, int, int], None]
 ) -> list[Prediction]:
-    done = 0
+    done, name = 0, control
 
     def advance(count: int) -> None:
         nonlocal done
         done += count
-        progress(control, done, len(rows.examples))
+        progress(name, done, len(rows.examples))
 
     tokens = thought_tokens(opened.tokenizer)
     settings: EvaluateSettings = recipe.evaluate
+    prompts = [recipe.method.prompt(row, opened.stage, tokens) for row in rows.tokenized]
+    if opened.model.model.image_slots is not None:
+        shown = image_controls(image_token(opened.tokenizer), Blank(blank_image(recipe)))
+        if control in shown:
+            prompts, control = shown[control](prompts), "none"
     return predict(
         opened.model,
         opened.tokenizer,
         recipe.task,
         rows.examples,
-        [recipe.method.prompt(row, opened.stage, tokens) for row in rows.tokenized],
+        prompts,
         batch_size=settings.batch_size,
         max_new_tokens=settings.max_new_tokens,
         control=control,

@@ -14,7 +14,8 @@ from unspoken.tasks.prosqa import ProsQA
 
 DEFAULT_THOUGHTS: Mapping[str, Any] = {"name": "last_hidden"}
 CONTROLS = ("zero", "mean", "noise", "another_row", "removed")
-WITHOUT_FRONTIERS = frozenset({"prontoqa", "gsm8k", "multiplication", "custom"})
+IMAGE_CONTROLS = ("no_image", "blank_image", "another_image")
+WITHOUT_FRONTIERS = frozenset({"prontoqa", "gsm8k", "multiplication", "shapes", "custom"})
 
 OWNED = {
     "output_dir": "--out",
@@ -94,6 +95,8 @@ def contradictions(
         problems += _positions(method, model)
     if method and task:
         problems += _frontiers(method, task)
+    if task and model and evaluate:
+        problems += _images(task, model, evaluate)
     return problems
 
 
@@ -245,11 +248,31 @@ def _training_arguments() -> frozenset[str]:
 
 
 def _evaluate(evaluate: EvaluateSettings) -> Iterator[Problem]:
+    known = (*CONTROLS, *IMAGE_CONTROLS)
     for control in evaluate.controls:
-        if control not in CONTROLS:
-            yield Problem("evaluate.controls", f"unknown control {control!r}; {advice(control, CONTROLS)}")
+        if control not in known:
+            yield Problem("evaluate.controls", f"unknown control {control!r}; {advice(control, known)}")
     if "another_row" in evaluate.controls and evaluate.batch_size < 2:
         yield Problem("evaluate.batch_size", "another_row exchanges thoughts between rows; set it to 2 or more")
+
+
+def _images(task: Task, model: ModelSettings, evaluate: EvaluateSettings) -> Iterator[Problem]:
+    if model.vision is None:
+        for control in evaluate.controls:
+            if control in IMAGE_CONTROLS:
+                text = f"{control} takes away what a model sees, and this one sees nothing; set model.vision"
+                yield Problem("evaluate.controls", text)
+        return
+    if not task.has_images:
+        yield Problem("model.vision", f"the rows of task {task.model_dump()['name']} name no images; take it out")
+    if model.vision.path is None:
+        if model.vision.width % model.vision.heads:
+            yield Problem("model.vision.width", f"it must be a multiple of heads ({model.vision.heads})")
+        if model.vision.image_size % model.vision.patch_size:
+            yield Problem("model.vision.image_size", f"it must be a multiple of patch_size ({model.vision.patch_size})")
+        if not model.vision.train_encoder:
+            text = "a new encoder that does not learn makes nothing of images; set it to true, or set path"
+            yield Problem("model.vision.train_encoder", text)
 
 
 def _method(method: Method, thoughts: Mapping[str, Any]) -> Iterator[Problem]:

@@ -25,20 +25,23 @@ class Control:
     Attributes:
         short: What stands in the place of the thoughts, in a table or beside a bar.
         phrase: The same in a sentence.
-        leaves_none: Whether it leaves no thought; else it puts another one in its place.
+        takes: What it takes away: thoughts as such, what they hold, or what is seen.
     """
 
     short: str
     phrase: str
-    leaves_none: bool = False
+    takes: Literal["thoughts", "contents", "images"] = "contents"
 
 
 CONTROLS = {
-    "zero": Control("zeroed", "with its thoughts zeroed", leaves_none=True),
-    "removed": Control("taken out", "with its thoughts taken out", leaves_none=True),
+    "zero": Control("zeroed", "with its thoughts zeroed", "thoughts"),
+    "removed": Control("taken out", "with its thoughts taken out", "thoughts"),
     "mean": Control("mean thought", "with the mean thought in place of each"),
     "noise": Control("noise", "with noise in place of its thoughts"),
     "another_row": Control("another row's", "with the thoughts of another question"),
+    "no_image": Control("no image", "without its images", "images"),
+    "blank_image": Control("blank image", "with a blank image in place of each", "images"),
+    "another_image": Control("another's image", "with the images of another question", "images"),
 }
 """By name, in the order in which they are told; the first one measured stands for all where there is room for one."""
 
@@ -115,9 +118,9 @@ def about(run: ReportedRun) -> list[str]:
 
 def control_findings(results: Results) -> list[str]:
     """What the further controls of a run show: sentences that follow `finding`, one for each consequence."""
-    groups: dict[tuple[bool, Effect], list[str]] = {}
+    groups: dict[tuple[str, Effect], list[str]] = {}
     for name in in_order(results.controls)[1:]:
-        key = (control(name).leaves_none, effect(results.figures, results.controls[name]))
+        key = (control(name).takes, effect(results.figures, results.controls[name]))
         groups.setdefault(key, []).append(name)
     sentences = [_consequence(results, names) for names in groups.values()]
     return [f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences]
@@ -175,20 +178,26 @@ def _consequence(results: Results, names: Sequence[str]) -> str:
     measured = [f"{control(name).phrase} {with_interval(figures)}" for name, figures in zip(names, left, strict=True)]
     points = math.floor(1000 * min(trained.interval[0] - figures.interval[1] for figures in left)) / 10
     by = f" by at least {points} points" if points > 0 else ""
-    if control(names[0]).leaves_none:
-        meanings = {
+    meanings = {
+        "thoughts": {
             "needed": "the thoughts are needed",
             "helps": f"the thoughts help{by}",
             "not shown": "the intervals overlap, so these rows do not show that it uses its thoughts",
             "hurts": "it answers better without them",
-        }
-    else:
-        meanings = {
+        },
+        "contents": {
             "needed": "what its own thoughts hold is needed",
             "helps": f"what its own thoughts hold helps{by}",
             "not shown": "the intervals overlap, so these rows do not show that it matters what its thoughts hold",
             "hurts": "it answers better with these than with its own",
-        }
+        },
+        "images": {
+            "needed": "what it sees is needed",
+            "helps": f"what it sees helps{by}",
+            "not shown": "the intervals overlap, so these rows do not show that it looks",
+            "hurts": "it answers better so than with its own images",
+        },
+    }[control(names[0]).takes]
     return f"{', '.join(measured)}: {meanings[effect(trained, left[0])]}"
 
 

@@ -7,6 +7,7 @@ from unspoken.tasks.hops import Hops
 from unspoken.tasks.multiplication import Multiplication
 from unspoken.tasks.prontoqa import ProntoQA
 from unspoken.tasks.prosqa import ProsQA
+from unspoken.tasks.shapes import Shapes
 
 TASKS: dict[str, type[Task]] = {
     "hops": Hops,
@@ -14,6 +15,7 @@ TASKS: dict[str, type[Task]] = {
     "prontoqa": ProntoQA,
     "gsm8k": GSM8K,
     "multiplication": Multiplication,
+    "shapes": Shapes,
     "custom": Custom,
 }
 

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -27,6 +28,16 @@ class Task(Settings, ABC):
     def max_new_tokens(self) -> int:
         """Longest answer to generate, words of the reasoning included."""
         return 128
+
+    @property
+    def has_images(self) -> bool:
+        """Whether rows name images."""
+        return False
+
+    @property
+    def image_root(self) -> Path | None:
+        """The folder outside of which no image is read; None: images lie where the task itself put them."""
+        return None
 
     @abstractmethod
     def examples(self, split: Split) -> tuple[Sequence[Example], Ledger]:

@@ -25,7 +25,7 @@ from unspoken.tasks.shapes_picture import draw, png
 from unspoken.tasks.shapes_scene import COLOURS, SHAPES, VALUES, WORDS, Attribute, Question, draw_question, split_of
 
 MAX_HOPS = 5
-MIN_CELL = 10
+MIN_CELL = 12
 """Pixels of a cell's side below which small shapes look alike."""
 
 _VERSION = 1
@@ -54,7 +54,7 @@ class Shapes(Task):
     """Answers that the question offers; each is a value of some object in the picture."""
     image_size: PositiveInt = 64
     """Pixels on each side of a picture."""
-    folder: Path = Path("data/shapes")
+    folder: Path = Field(default=Path("data/shapes"), validate_default=False)
     """Where the pictures lie: `<key of the settings>/<split>/<number>.png`. Those that exist are kept."""
     train_rows: PositiveInt = 10_000
     validation_rows: PositiveInt = 200
@@ -99,15 +99,19 @@ class Shapes(Task):
         return self
 
     @property
+    def has_images(self) -> bool:
+        """See `Task.has_images`."""
+        return True
+
+    @property
     def chance(self) -> float:
         """Expected accuracy of a guess."""
         return 1 / self.choices
 
     @property
     def max_new_tokens(self) -> int:
-        """Words of the steps and the answer, and half as many again for tokenizers that split words."""
-        longest = len("left of the red circle is the blue square \n".split(" "))
-        return (longest * self.hops + len("### blue <end>".split(" "))) * 3 // 2
+        """10 words a step, 3 for the answer with its start and end; half as many again where words are split."""
+        return 15 * self.hops + 5
 
     def words(self) -> Sequence[str]:
         """The same for all settings."""
@@ -123,6 +127,7 @@ class Shapes(Task):
         folder = self.pictures(split)
         existing = {path.name for path in folder.glob("*.png")}
         examples = tuple(self._example(split, number, folder, existing) for number in range(1, rows + 1))
+        flush(folder)  # once: after every single file it would take longer than all else
         return examples, Ledger(rows_in=rows, rows_kept=rows)
 
     def pictures(self, split: Split) -> Path:
@@ -146,7 +151,7 @@ class Shapes(Task):
                 hops=self.hops,
                 attribute=choose(self.ask, rng),
                 choices=self.choices,
-                position=number % self.choices,
+                position=(number - 1) % self.choices,
             )
             if split_of(question.scene) == split:
                 return question
@@ -178,13 +183,15 @@ class Shapes(Task):
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file so that it is either absent or whole."""
+    """Write a file so that it is either absent or whole; its folder is left to flush."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        flush(temporary)
-        temporary.replace(path)
-        flush(path.parent)
+        try:
+            temporary.write_bytes(data)
+            flush(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}; give another task.folder") from error

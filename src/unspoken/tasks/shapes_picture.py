@@ -17,7 +17,7 @@ PAINT: Mapping[str, tuple[int, int, int]] = {
     "purple": (132, 44, 160),
     "orange": (246, 124, 16),
 }
-RADIUS: Mapping[str, float] = {"small": 0.26, "large": 0.42}
+RADIUS: Mapping[str, float] = {"small": 0.28, "large": 0.42}
 """Half the extent of an object, as a share of its cell."""
 SHIFT = 0.07
 """How far an object may stand off the middle of its cell; a large one still stays inside."""
@@ -38,7 +38,7 @@ def _turning(corners: int, *radii: float) -> Outline:
 
 _ARM = 0.32
 OUTLINES: Mapping[str, Outline] = {
-    "square": ((-0.82, -0.82), (0.82, -0.82), (0.82, 0.82), (-0.82, 0.82)),
+    "square": ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
     "triangle": ((0, -0.95), (0.98, 0.8), (-0.98, 0.8)),
     "star": _turning(10, 1.0, 0.42),
     "cross": (

@@ -6,7 +6,8 @@ answer    green
 
 How a question is drawn keeps everything but the last hop from telling the answer. Each choice has one object that
 may become the last one; which of them does is decided apart from all else, and no other object of the walk is one of
-them. So whoever knows the question, the objects of the scene and the walk up to its last hop still guesses.
+them. So whoever knows the question, the objects of the scene and the walk up to its last hop still guesses. Where
+objects stand does tell something about where the walk ends; `STRAIGHT` and `NEAR` keep that little.
 """
 
 import hashlib
@@ -23,6 +24,8 @@ from unspoken.tasks.chance import choose, shuffled
 Attribute: TypeAlias = Literal["colour", "shape", "size"]
 Cell: TypeAlias = tuple[int, int]
 """Row and column, counted from the upper left."""
+Way: TypeAlias = tuple[tuple[Cell, ...], tuple[str, ...]]
+"""Cells, of which those of a walk come first and in its order, and the relations of the walk."""
 
 COLOURS = ("red", "green", "blue", "yellow", "purple", "orange")
 SHAPES = ("circle", "square", "triangle", "star", "cross", "diamond")
@@ -32,8 +35,14 @@ VALUES: Mapping[Attribute, tuple[str, ...]] = {"colour": COLOURS, "shape": SHAPE
 RELATIONS: Mapping[str, Cell] = {"left of": (0, -1), "right of": (0, 1), "above": (-1, 0), "below": (1, 0)}
 """For each relation the way to look for the nearest object: rows down, columns to the right."""
 
+STRAIGHT = 0.15
+"""Share of walks that end at the object to which their relations point together."""
+NEAR = 0.6
+"""Share of walks that end in the nearer half of the objects around the anchor."""
+MAX_WISHES = 100
+"""Scenes that are drawn for a walk of the wished kind before any walk is taken: some settings have but one kind."""
 MAX_DRAWS = 1_000
-"""Scenes that are drawn for a walk before it counts as impossible."""
+"""Scenes that are drawn for any walk before it counts as impossible."""
 
 _FIXED = "What is the thing left right of above below The choices are ? : , ### \n"
 _MOST_CHOICES = max(map(len, VALUES.values()))
@@ -189,29 +198,69 @@ def draw_question(
     return Question(scene, things[0], relations, attribute, offered)
 
 
-def _draw_walk(rng: Random, grid: int, objects: int, hops: int) -> tuple[Sequence[Cell], tuple[str, ...]]:
-    """Occupied cells and the relations of a walk over them; its cells come first, in its order.
+def _draw_walk(rng: Random, grid: int, objects: int, hops: int) -> Way:
+    """Occupied cells, those of a walk first and in its order, and the relations of the walk.
+
+    Walks drawn without a wish end near by and where their relations point, so that a single look at the right corner
+    would tell most answers. Each of the two kinds gets a fixed share instead, as far as the settings have both.
+    """
+    straight, near = rng.random() < STRAIGHT, rng.random() < NEAR
+    found = None
+    for draw in range(MAX_DRAWS):
+        found = _try_walk(rng, grid, objects, hops) or found
+        if found is None:
+            continue
+        cells, relations = found
+        # a single hop always leads where it points
+        if hops == 1 or draw >= MAX_WISHES:
+            return found
+        if _is_straight(cells, relations) == straight and _is_near(cells, hops) == near:
+            return found
+    if found is None:
+        raise DataError(
+            f"no walk of {hops} hops among {objects} objects on a grid of {grid} x {grid} was found in "
+            f"{MAX_DRAWS:,} draws; lower hops or grid, or raise min_objects"
+        )
+    return found
+
+
+def _try_walk(rng: Random, grid: int, objects: int, hops: int) -> Way | None:
+    """A walk from a random cell, one random hop after the other; None when it comes to a dead end.
 
     It passes no cell twice, so no relation undoes the one before it: that would lead back.
     """
-    every = tuple(product(range(grid), repeat=2))
-    for _ in range(MAX_DRAWS):
-        cells = shuffled(every, rng)[:objects]
-        walk, relations = [cells[0]], list[str]()
-        while len(relations) < hops:
-            near = ((relation, _nearest(walk[-1], relation, cells, grid)) for relation in RELATIONS)
-            ways = [(relation, cell) for relation, cell in near if cell is not None and cell not in walk]
-            if not ways:
-                break
-            relation, cell = choose(ways, rng)
-            relations.append(relation)
-            walk.append(cell)
-        else:
-            return [*walk, *(cell for cell in cells if cell not in walk)], tuple(relations)
-    raise DataError(
-        f"no walk of {hops} hops among {objects} objects on a grid of {grid} x {grid} was found in {MAX_DRAWS:,} "
-        "draws; lower hops or grid, or raise min_objects"
+    cells = shuffled(tuple(product(range(grid), range(grid))), rng)[:objects]
+    walk, relations = [cells[0]], list[str]()
+    for _ in range(hops):
+        near = ((relation, _nearest(walk[-1], relation, cells, grid)) for relation in RELATIONS)
+        ways = [(relation, cell) for relation, cell in near if cell is not None and cell not in walk]
+        if not ways:
+            return None
+        relation, cell = choose(ways, rng)
+        relations.append(relation)
+        walk.append(cell)
+    return (*walk, *(cell for cell in cells if cell not in walk)), tuple(relations)
+
+
+def _is_straight(cells: Sequence[Cell], relations: Sequence[str]) -> bool:
+    """Whether no object is nearer than the last one to where the walk would end if every hop were one cell long."""
+    pointed = (
+        cells[0][0] + sum(RELATIONS[relation][0] for relation in relations),
+        cells[0][1] + sum(RELATIONS[relation][1] for relation in relations),
     )
+    return _apart(cells[len(relations)], pointed) == min(_apart(cell, pointed) for cell in cells[1:])
+
+
+def _is_near(cells: Sequence[Cell], hops: int) -> bool:
+    """Whether the last object is in the nearer half of the objects around the anchor."""
+    own, others = _apart(cells[hops], cells[0]), [_apart(cell, cells[0]) for cell in cells[1:]]
+    nearer, farther = sum(other < own for other in others), sum(other > own for other in others)
+    return nearer <= farther
+
+
+def _apart(cell: Cell, other: Cell) -> int:
+    """The square of the distance between two cells."""
+    return (cell[0] - other[0]) ** 2 + (cell[1] - other[1]) ** 2
 
 
 def _draw_kinds(

@@ -1,0 +1,117 @@
+"""Features of images, encoded once and kept: a frozen encoder runs over each file a single time.
+
+A cache is a folder of shards, one for each batch of new images: `<key>/<first sha256>.safetensors` with the features
+and, in its metadata, the sha256 of each file in order. The key is the fingerprint of encoder, preprocessing and kind of
+features. A shard counts when it has its name, so an interrupted run loses the batch it was at and nothing else.
+
+Shapes: N images, P patches, F width of a feature.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from unspoken import files
+from unspoken.errors import DataError
+from unspoken.model.vision import encode
+from unspoken.vision.encoder import Encoder
+from unspoken.vision.images import ImageFacts, open_image
+
+SHARD = 512
+"""Images encoded and written together."""
+FEATURES, NAMES = "features", "sha256"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """Features of one image; an `ImageInput`.
+
+    Attributes:
+        shard: Those of its shard, (N, P, F).
+        row: Its row.
+    """
+
+    shard: npt.NDArray[np.float32]
+    row: int
+
+    def array(self) -> npt.NDArray[np.float32]:
+        """See `ImageInput.array`."""
+        features: npt.NDArray[np.float32] = self.shard[self.row]
+        return features
+
+
+def features_of(
+    encoder: Encoder,
+    facts: Sequence[ImageFacts],
+    cache: Path,
+    device: torch.device | str,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Mapping[str, Features]:
+    """The features of images, by the sha256 of their files; those that are not in the cache are encoded and added.
+
+    Args:
+        encoder: Frozen.
+        facts: What is known of the files.
+        cache: Folder of all caches.
+        device: Where the encoder runs.
+        progress: Told how many new images are done, and how many there are.
+
+    Raises:
+        DataError: A shard is damaged, or a file is another one than when it was checked.
+    """
+    kind = "pooled" if encoder.pooled else "patches"
+    folder = cache / files.sha256_of([encoder.fingerprint, kind])[:32]
+    known = _read(folder, encoder)
+    wanted = {each.sha256: each for each in facts}
+    new = [each for sha256, each in wanted.items() if sha256 not in known]
+    for start in range(0, len(new), SHARD):
+        part = new[start : start + SHARD]
+        _write(folder, part, _encode(encoder, part, device))
+        progress(start + len(part), len(new))
+    if new:
+        known = _read(folder, encoder)
+    return {sha256: known[sha256] for sha256 in wanted}
+
+
+@torch.no_grad()
+def _encode(encoder: Encoder, facts: Sequence[ImageFacts], device: torch.device | str) -> torch.Tensor:
+    """(N, P, F)."""
+    model = encoder.model.to(device)
+    found = []
+    for start in range(0, len(facts), 64):
+        pixels = [encoder.pixels(open_image(each.path, each)) for each in facts[start : start + 64]]
+        found.append(encode(model, torch.from_numpy(np.stack(pixels)).to(device), pooled=encoder.pooled).float().cpu())
+    return torch.cat(found)
+
+
+def _write(folder: Path, facts: Sequence[ImageFacts], features: torch.Tensor) -> None:
+    names = json.dumps([each.sha256 for each in facts])
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{facts[0].sha256}.partial"
+    save_file({FEATURES: features.contiguous()}, partial, metadata={NAMES: names})
+    files.flush(partial)
+    files.publish(partial, folder / f"{facts[0].sha256}.safetensors")
+
+
+def _read(folder: Path, encoder: Encoder) -> dict[str, Features]:
+    found: dict[str, Features] = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="np") as shard:
+                names = json.loads(shard.metadata()[NAMES])
+                features = shard.get_tensor(FEATURES)
+        except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path} is damaged ({error}); delete it, and its images are encoded again") from error
+        if features.shape != (len(names), encoder.num_patches, encoder.feature_size):
+            raise DataError(
+                f"{path} holds features of shape {features.shape}; delete it, and its images are encoded again"
+            )
+        found |= {name: Features(features, row) for row, name in enumerate(names)}
+    return found

@@ -1,0 +1,94 @@
+"""All images of a data set, checked before training begins: every bad file is named, with its rows, in one error."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from unspoken.errors import DataError
+from unspoken.vision.image_files import MAX_BYTES, locate
+from unspoken.vision.image_headers import MAX_PIXELS
+from unspoken.vision.images import ImageFacts, inspect_located
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called after each file with how many are done and how many there are."""
+
+MAX_LINES = 50
+"""Bad files that an error lists; the others are counted."""
+
+_MAX_ROWS, _MAX_NAME = 3, 120
+
+
+def preflight(
+    rows: Iterable[tuple[str, str]],
+    root: Path | None,
+    *,
+    limit: int = MAX_PIXELS,
+    max_bytes: int = MAX_BYTES,
+    max_lines: int = MAX_LINES,
+    progress: Progress | None = None,
+) -> Mapping[str, ImageFacts]:
+    """Check every image file that rows name, each file once however many rows and spellings name it.
+
+    Args:
+        rows: Id of a row and the name of an image in it; a row with several images comes several times.
+        root: The data folder: relative names start there, and no file outside of it is used. None allows every file.
+        limit: Pixels an image may have.
+        max_bytes: Bytes a file may have.
+        max_lines: Bad files that the error lists.
+        progress: Told after each file.
+
+    Returns:
+        For each name, as the rows give it, what is known of its file.
+
+    Raises:
+        DataError: The data folder is no folder, or any image cannot be used; it names them all.
+    """
+    if root is not None and not root.is_dir():
+        raise DataError(f"the data folder {root} is not a folder; give the one that holds the images")
+    rows_of: dict[str, list[str]] = {}
+    for row, image in rows:
+        rows_of.setdefault(image, []).append(row)
+
+    reasons: dict[str, str] = {}
+    names_of: dict[Path, list[str]] = {}
+    for image in rows_of:
+        try:
+            names_of.setdefault(locate(image, root), []).append(image)
+        except DataError as error:
+            reasons[image] = str(error)
+
+    facts: dict[str, ImageFacts] = {}
+    total, done = len(reasons) + len(names_of), len(reasons)
+    for path, images in names_of.items():
+        try:
+            facts |= dict.fromkeys(images, inspect_located(path, limit, max_bytes))
+        except DataError as error:
+            reasons |= dict.fromkeys(images, str(error))
+        done += 1
+        if progress is not None:
+            progress(done, total)
+    if reasons:
+        bad = [(image, rows_of[image], reasons[image]) for image in rows_of if image in reasons]
+        raise DataError(_message(bad, len(rows_of), root, max_lines))
+    return {image: facts[image] for image in rows_of}
+
+
+def _message(bad: Sequence[tuple[str, Sequence[str], str]], total: int, root: Path | None, max_lines: int) -> str:
+    where = "" if root is None else f" of the data folder {root}"
+    lines = [f"{len(bad):,} of {total:,} images{where} cannot be used; mend or remove them, then start again"]
+    lines += [f"{_brief(image)} ({_rows(rows)}): {reason}" for image, rows, reason in bad[:max_lines]]
+    if len(bad) > max_lines:
+        lines.append(f"and {len(bad) - max_lines:,} more")
+    return "\n  ".join(lines)
+
+
+def _rows(rows: Sequence[str]) -> str:
+    shown = ", ".join(_brief(row) for row in rows[:_MAX_ROWS])
+    more = f" and {len(rows) - _MAX_ROWS:,} more" if len(rows) > _MAX_ROWS else ""
+    return f"{'row' if len(rows) == 1 else 'rows'} {shown}{more}"
+
+
+def _brief(text: str) -> str:
+    """A text on one line, with what a terminal would not print escaped; a long one without its middle."""
+    half = _MAX_NAME // 2
+    return repr(text if len(text) <= _MAX_NAME else f"{text[:half]}...{text[-half:]}")
