@@ -1,14 +1,16 @@
 """`unspoken run`: one question to a trained model, and what it thought."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from unspoken.data.collate import collate, inputs_of
-from unspoken.data.tokenize import tokenize
 from unspoken.data.tokenizer import thought_tokens
 from unspoken.errors import DataError, RecipeError
+from unspoken.prepare import tokenize_with_images
 from unspoken.records import Example
 from unspoken.run_directory import Run
 
@@ -39,6 +41,7 @@ def ask(
     run: Run,
     question: str,
     *,
+    images: Sequence[Path | str] = (),
     num_thoughts: int | None = None,
     max_new_tokens: int | None = None,
     sample: bool = False,
@@ -50,6 +53,7 @@ def ask(
     Args:
         run: The model and how it was trained.
         question: The text of the question.
+        images: Image files that it is about, for a model that sees.
         num_thoughts: How often to think; default: as often as in training.
         max_new_tokens: Longest answer in tokens; default: the task's.
         sample: Draw the words instead of taking the likeliest.
@@ -69,12 +73,14 @@ def ask(
         problems.append(f"max_new_tokens: {max_new_tokens} leaves no room for an answer; give 1 or more")
     if sample and not temperature > 0:
         problems.append(f"temperature: {temperature} is not positive; give e.g. 1.0")
+    if images and run.model.model.image_slots is None:
+        problems.append(f"image: this model sees none of the {len(images)} images; train one with model.vision")
     if problems:
         raise RecipeError("unspoken run", problems)
     tokens = thought_tokens(run.tokenizer)
     # nobody knows how many steps the question takes: it gets the thoughts of a row with as many as the stage replaces
-    example = Example("question", question, ("",) * run.stage, "")
-    (row,) = tokenize([example], run.recipe.task.text, run.tokenizer)
+    example = Example("question", question, ("",) * run.stage, "", images=tuple(map(str, images)))
+    (row,), _ = tokenize_with_images(run.recipe, [example], run.tokenizer, run.model)
     prompt = run.recipe.method.prompt(row, run.stage, tokens, num_thoughts)
     room = run.model.num_positions - len(prompt.input_ids)
     if room < 1:

@@ -87,7 +87,7 @@ def tokenize_rows(
     Raises:
         DataError: Rows that do not fit, each with its length.
     """
-    tokenized, images_sha256 = _with_images(recipe, examples, tokenizer, model)
+    tokenized, images_sha256 = tokenize_with_images(recipe, examples, tokenizer, model, recipe.task.image_root)
     max_positions = model.num_positions
     # no stage is longer than all words and the most thoughts together
     thoughts = recipe.method.most_thoughts(recipe.method.final_stage) + 2
@@ -107,20 +107,32 @@ def tokenize_rows(
     return Rows(examples, tokenized, ledger, fingerprint(examples, images_sha256))
 
 
-def _with_images(
-    recipe: Recipe, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, model: LatentForCausalLM
+def tokenize_with_images(
+    recipe: Recipe,
+    examples: Sequence[Example],
+    tokenizer: PreTrainedTokenizerBase,
+    model: LatentForCausalLM,
+    image_root: Path | None = None,
 ) -> tuple[list[TokenizedExample], list[str]]:
     """The rows as tokens, with what fills their image slots; and the sha256 of each image, row by row.
 
     A model that sees no images reads the words alone.
 
+    Args:
+        recipe: How the model was made.
+        examples: The rows.
+        tokenizer: Its own.
+        model: The model.
+        image_root: The folder outside of which no image is read; None allows every file.
+
     Raises:
         DataError: Images that cannot be used, each with its rows.
+        CheckpointError: The encoder is not that of training.
     """
     vision, slots = recipe.model.vision, model.model.image_slots
     if vision is None or slots is None:
         return tokenize(examples, recipe.task.text, tokenizer), []
-    facts = preflight(((row.id, image) for row in examples for image in row.images), recipe.task.image_root)
+    facts = preflight(((row.id, image) for row in examples for image in row.images), image_root)
     encoder = encoder_of(recipe)
     found: Mapping[str, ImageInput]
     if vision.train_encoder:

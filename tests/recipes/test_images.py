@@ -1,18 +1,21 @@
 """Recipes on images from end to end: pictures, training, evaluation with and without them, and what is refused."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
 from unspoken.audit import audit
+from unspoken.cli import main
 from unspoken.errors import CheckpointError, RecipeError
 from unspoken.evaluation.evaluate import evaluate
 from unspoken.files import read_json, read_json_lines
 from unspoken.inspection import inspect
 from unspoken.prepare import _encoder
 from unspoken.recipe import resolve
+from unspoken.run_directory import open_run
 from unspoken.training.supervised import train
 from unspoken.vision import features
 
@@ -84,6 +87,25 @@ def test_the_second_epoch_and_the_evaluation_run_the_encoder_over_no_image_again
     assert sum(seen) == 24 + 4
     evaluate(run, split="validation", overrides=["controls=[]"])
     assert sum(seen) == 24 + 4
+
+
+def test_one_question_is_asked_about_one_image(tmp_path, capsys):
+    run = train(recipe(tmp_path, NEW), tmp_path / "run")
+    task = open_run(run).recipe.task
+    example = task.examples("test")[0][0]
+    assert main(["run", str(run), example.question, "--image", example.images[0], "--max-new-tokens", "3"]) == 0
+    shown = capsys.readouterr().out
+    expected = evaluate(run, split="test", overrides=["controls=[]", "max_new_tokens=3"])
+    assert expected["n"] == 8
+    assert shown.strip() == read_json_lines(run / "predictions.jsonl")[0]["text"].strip()
+    assert main(["run", str(run), example.question, "--image", str(tmp_path / "none.png")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+
+
+def test_images_for_a_model_without_eyes_are_refused(capsys):
+    run = Path(__file__).parents[1] / "models" / "hops-coconut"
+    assert main(["run", str(run), "a b ? a", "--image", "x.png"]) == 2
+    assert "image: this model sees none of the 1 images" in capsys.readouterr().err
 
 
 def test_words_alone_are_read_by_a_model_without_eyes(tmp_path):

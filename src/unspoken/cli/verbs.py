@@ -249,6 +249,9 @@ def _rows_arguments(parser: argparse.ArgumentParser) -> None:
 def _configure_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="directory of a finished run")
     parser.add_argument("question", metavar="QUESTION", help="premises and question, as the task writes them")
+    parser.add_argument(
+        "--image", type=Path, metavar="FILE", nargs="+", default=[], help="images it is about, for a model that sees"
+    )
     parser.add_argument("--thoughts", type=int, metavar="N", action=Once, help="think N times; default: as trained")
     parser.add_argument("--show-thoughts", action="store_true", help="the words each thought is closest to")
     parser.add_argument("--max-new-tokens", type=int, metavar="N", action=Once, help="longest answer")
@@ -265,6 +268,7 @@ def _run(arguments: argparse.Namespace) -> int:
     answer = ask(
         open_run(arguments.run),
         arguments.question,
+        images=arguments.image,
         num_thoughts=arguments.thoughts,
         max_new_tokens=arguments.max_new_tokens,
         sample=arguments.sample,
