@@ -14,6 +14,7 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 from safetensors import SafetensorError
+from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from unspoken.config import ModelSettings, VisionSettings
@@ -276,7 +277,8 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LatentFor
     if model.model.image_slots is not None and model.model.image_slots.encoder is not None:
         model.model.image_slots.encoder.load_state_dict(encoder_of(recipe).model.state_dict())
     if isinstance(earlier, LatentForCausalLM):
-        _keep_source(earlier, model)
+        _keep(earlier.model.thought_source, model.model.thought_source)
+        _keep(earlier.model.image_slots, model.model.image_slots)
     return model
 
 
@@ -343,11 +345,12 @@ def _decoder_of(latent: LatentForCausalLM) -> PreTrainedModel:
     return decoder
 
 
-def _keep_source(earlier: LatentForCausalLM, model: LatentForCausalLM) -> None:
-    """Go on with the parameters of a thought source of the same kind; another source begins anew."""
-    old, new = earlier.model.thought_source, model.model.thought_source
-    shapes = [{name: value.shape for name, value in source.state_dict().items()} for source in (old, new)]
-    if type(old) is type(new) and shapes[0] == shapes[1]:
+def _keep(old: nn.Module | None, new: nn.Module | None) -> None:
+    """Go on with the parameters of a thought source or of eyes of the same kind; others begin anew."""
+    if old is None or new is None or type(old) is not type(new):
+        return
+    shapes = [{name: value.shape for name, value in part.state_dict().items()} for part in (old, new)]
+    if shapes[0] == shapes[1]:
         new.load_state_dict(old.state_dict())
 
 

@@ -22,7 +22,17 @@ from unspoken.records import Example, Ledger, Split
 from unspoken.tasks.base import Task
 from unspoken.tasks.chance import choose
 from unspoken.tasks.shapes_picture import draw, png
-from unspoken.tasks.shapes_scene import COLOURS, SHAPES, VALUES, WORDS, Attribute, Question, draw_question, split_of
+from unspoken.tasks.shapes_scene import (
+    COLOURS,
+    SHAPES,
+    VALUES,
+    WORDS,
+    Attribute,
+    Question,
+    Scene,
+    draw_question,
+    split_of,
+)
 
 MAX_HOPS = 5
 MIN_CELL = 12
@@ -30,7 +40,7 @@ MIN_CELL = 12
 
 _VERSION = 1
 """Part of the name of the folder of pictures: one more when equal settings give other rows or pictures."""
-_NOT_IN_A_PICTURE = {"name", "folder", "train_rows", "validation_rows", "test_rows"}
+_NOT_IN_A_PICTURE = {"name", "about", "folder", "train_rows", "validation_rows", "test_rows"}
 
 
 class Shapes(Task):
@@ -40,6 +50,8 @@ class Shapes(Task):
     """
 
     name: Literal["shapes"] = "shapes"
+    about: Literal["relations", "scene"] = "relations"
+    """What is asked: to follow relations, or what stands in each cell, row by row, by which a model learns to see."""
     hops: Annotated[int, Field(ge=1, le=MAX_HOPS)] = 3
     """Relations to follow from the object that the question names."""
     grid: Annotated[int, Field(ge=2, le=32)] = 4
@@ -106,12 +118,12 @@ class Shapes(Task):
     @property
     def chance(self) -> float:
         """Expected accuracy of a guess."""
-        return 1 / self.choices
+        return 1 / self.choices if self.about == "relations" else 0.0
 
     @property
     def max_new_tokens(self) -> int:
         """10 words a step, 3 for the answer with its start and end; half as many again where words are split."""
-        return 15 * self.hops + 5
+        return 15 * self.hops + 5 if self.about == "relations" else 5 * self.grid**2 + 5
 
     def words(self) -> Sequence[str]:
         """The same for all settings."""
@@ -171,6 +183,9 @@ class Shapes(Task):
         path = folder / f"{number}.png"
         if path.name not in existing:
             _write(path, png(draw(question.scene, self.image_size)))
+        if self.about == "scene":
+            text, answer = "What is in the picture?", _inventory(question.scene)
+            return Example(f"shapes/{split}/{number}", text, (), answer, images=(str(path),))
         return Example(
             id=f"shapes/{split}/{number}",
             question=question.text,
@@ -180,6 +195,13 @@ class Shapes(Task):
             frontiers=tuple((thing.kind.colour, thing.kind.shape) for thing in question.walk),
             images=(str(path),),
         )
+
+
+def _inventory(scene: Scene) -> str:
+    """What stands in each cell, row by row."""
+    names = {thing.cell: thing.name for thing in scene.things}
+    cells = [(row, column) for row in range(scene.grid) for column in range(scene.grid)]
+    return ", ".join(names.get(cell, "nothing") for cell in cells)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -44,7 +44,7 @@ MAX_WISHES = 100
 MAX_DRAWS = 1_000
 """Scenes that are drawn for any walk before it counts as impossible."""
 
-_FIXED = "What is the thing left right of above below The choices are ? : , ### \n"
+_FIXED = "What is the thing left right of above below The choices are ? : , ### in picture nothing \n"
 _MOST_CHOICES = max(map(len, VALUES.values()))
 WORDS = (
     *_FIXED.split(" "),

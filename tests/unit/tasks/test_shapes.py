@@ -145,6 +145,7 @@ def test_every_word_of_the_vocabulary_is_used():
         for number in range(1, 61):
             question = task.question("train", number)
             used |= set(word_tokenizer(task.words()).tokenize("\n".join([question.text, *question.steps, "### small"])))
+    used |= {"in", "picture", "nothing"}  # of the question about the whole scene
     assert used == set(Shapes().words())
 
 
@@ -206,3 +207,17 @@ def test_shifts_ask_for_fewer_and_more_hops_among_as_many_objects():
     }
     assert list(Shapes(hops=5, min_objects=9).shifts()) == ["4 hops"]
     assert list(Shapes(max_objects=7).shifts()) == ["2 hops"]
+
+
+def test_a_question_about_the_scene_is_answered_by_what_stands_in_each_cell(tmp_path):
+    task = Shapes(about="scene", folder=tmp_path, grid=4, test_rows=5, train_rows=2, validation_rows=2)
+    walks = Shapes(folder=tmp_path, grid=4, test_rows=5, train_rows=2, validation_rows=2)
+    for number, (row, walk) in enumerate(zip(task.examples("test")[0], walks.examples("test")[0], strict=True), 1):
+        things = {thing.cell: thing.name for thing in task.question("test", number).scene.things}
+        told = row.answer.split(", ")
+        assert len(told) == 16
+        for index, name in enumerate(told):
+            assert name == things.get(divmod(index, 4), "nothing")
+        assert row.images == walk.images  # both questions are about the same pictures
+        assert task.score(row, f"### {row.answer}").verdict == "right"
+        assert set(row.answer.replace(",", "").split()) <= set(task.words())
