@@ -10,6 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from unspoken.config import VisionSettings
 from unspoken.plan.estimate import Estimate, estimate, megabytes, minutes
 from unspoken.plan.sample import SAMPLE_ROWS, SUBWORDS, num_special_words, vocabulary_of
 from unspoken.plan.shape import Shape, checkpoint_shape, new_shape, num_parameters
@@ -120,6 +121,15 @@ def _source_parameters(recipe: Recipe, width: int) -> int:
         return sum(parameter.numel() for parameter in build_source(recipe.thoughts, width).parameters())
 
 
+def _eyes(vision: VisionSettings) -> str:
+    """The encoder of images in a few words."""
+    learns = "which learns" if vision.train_encoder else "frozen, its features are kept"
+    if vision.path is not None:
+        return f"the encoder {vision.path}, {learns}"
+    patches = 1 if vision.features == "pooled" else (vision.image_size // vision.patch_size) ** 2
+    return f"a new encoder of {vision.layers} layers, {vision.slots or patches} slots an image, {learns}"
+
+
 def _estimate(
     recipe: Recipe, batching: Batching, shape: Shape | None, rows: int | None, stages: Sequence[Stage]
 ) -> Estimate | None:
@@ -214,6 +224,8 @@ def render(plan: Plan) -> str:
         parts.append("Parameters  known when the model is loaded: its shape is in no file here")
     else:
         parts.append(f"Parameters  {plan.num_parameters:,} with {plan.vocabulary:,} token embeddings")
+    if recipe.model.vision is not None:
+        parts.append(f"Vision      {_eyes(recipe.model.vision)}; not part of the figures above and below")
     if plan.estimate is not None:
         parts.append(f"Memory      about {megabytes(plan.estimate.memory)} a process, to be safe (estimate)")
         if plan.estimate.memory > MUCH_MEMORY and plan.estimate.smaller:

@@ -1,5 +1,6 @@
 """Data sets. A new one is one file here and one line in `TASKS`."""
 
+from unspoken.tasks.aokvqa import AOKVQA
 from unspoken.tasks.base import Task
 from unspoken.tasks.custom import Custom
 from unspoken.tasks.gsm8k import GSM8K
@@ -7,6 +8,7 @@ from unspoken.tasks.hops import Hops
 from unspoken.tasks.multiplication import Multiplication
 from unspoken.tasks.prontoqa import ProntoQA
 from unspoken.tasks.prosqa import ProsQA
+from unspoken.tasks.scienceqa import ScienceQA
 from unspoken.tasks.shapes import Shapes
 
 TASKS: dict[str, type[Task]] = {
@@ -16,6 +18,8 @@ TASKS: dict[str, type[Task]] = {
     "gsm8k": GSM8K,
     "multiplication": Multiplication,
     "shapes": Shapes,
+    "aokvqa": AOKVQA,
+    "scienceqa": ScienceQA,
     "custom": Custom,
 }
 

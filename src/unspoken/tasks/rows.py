@@ -51,12 +51,12 @@ def examples_from(
     rejected = list(rows.unreadable)
     for number, row in rows.found:
         try:
-            kept.append(_writable(parse(row, f"{prefix}/{number}")))
+            kept.append(writable(parse(row, f"{prefix}/{number}")))
         except DataError as error:
             rejected.append(Rejection(rows.source, number, str(error)))
     rejected.sort(key=lambda rejection: rejection.row)
-    _enforce(path, len(kept), rejected, max_bad_rows)
-    notes = (*_notes_on_examples(kept), *_notes_on_rows([row for _, row in rows.found], keys))
+    enforce(path, len(kept), rejected, max_bad_rows)
+    notes = (*notes_on_examples(kept), *_notes_on_rows([row for _, row in rows.found], keys))
     ledger = Ledger(len(kept) + len(rejected), len(kept), tuple(rejected), notes)
     return tuple(kept), ledger
 
@@ -86,7 +86,7 @@ def question_steps_answer(row: Row) -> Fields:
     """
     if isinstance(row, str):
         raise DataError(f"{shown(row)} stands for a row; write an object with question, steps and answer")
-    steps = _field(row, "steps")
+    steps = value_of(row, "steps")
     if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
         raise DataError(f"steps is {shown(steps)}; it must be a list of texts, one for each step, or []")
     return Fields(text_field(row, "question"), tuple(step for step in steps if step.strip()), _answer(row))
@@ -98,14 +98,14 @@ def text_field(row: Mapping[str, Any], key: str) -> str:
     Raises:
         DataError: The key is missing, or its value is empty or no text.
     """
-    value = _field(row, key)
+    value = value_of(row, key)
     if not isinstance(value, str) or not value.strip():
         raise DataError(f"{key} is {shown(value)}; it must be a text that is not empty")
     return value
 
 
 def _answer(row: Mapping[str, Any]) -> str:
-    value = _field(row, "answer")
+    value = value_of(row, "answer")
     # a truth value is an int in Python, but none that anyone would write as an answer
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
@@ -114,14 +114,19 @@ def _answer(row: Mapping[str, Any]) -> str:
     return value
 
 
-def _field(row: Mapping[str, Any], key: str) -> Any:
+def value_of(row: Mapping[str, Any], key: str) -> Any:
+    """What a row holds under a key.
+
+    Raises:
+        DataError: The key is not there; the keys that are, are named.
+    """
     if key not in row:
         found = ", ".join(repr(name) for name in sorted(row)[:10]) or "none"
         raise DataError(f"no {key!r}; found the keys {found}; add it, or rename the key that holds it")
     return row[key]
 
 
-def _writable(example: Example) -> Example:
+def writable(example: Example) -> Example:
     """The example itself, unless it holds half a surrogate pair or NUL, which no tokenizer gives back unchanged."""
     for text in (*example.premises, example.question, *example.steps, example.answer):
         match = _UNWRITABLE.search(text)
@@ -133,7 +138,12 @@ def _writable(example: Example) -> Example:
 _UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 
 
-def _enforce(path: Path, num_kept: int, rejected: Sequence[Rejection], max_bad_rows: int) -> None:
+def enforce(path: Path, num_kept: int, rejected: Sequence[Rejection], max_bad_rows: int) -> None:
+    """Refuse a file with more rejected rows than allowed, or without any other.
+
+    Raises:
+        DataError: Names the first `MAX_NAMED` rejected rows, and counts the others.
+    """
     if num_kept and len(rejected) <= max_bad_rows:
         return
     remedy = f"mend them, or set task.max_bad_rows={len(rejected)} to leave them out" if num_kept else "mend them"
@@ -146,7 +156,8 @@ def _enforce(path: Path, num_kept: int, rejected: Sequence[Rejection], max_bad_r
     raise DataError("\n  ".join(lines))
 
 
-def _notes_on_examples(examples: Sequence[Example]) -> list[str]:
+def notes_on_examples(examples: Sequence[Example]) -> list[str]:
+    """Remarks on rows that are kept: those without steps, and repeated questions."""
     notes = []
     without_steps = sum(not example.steps for example in examples)
     if without_steps:
