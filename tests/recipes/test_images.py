@@ -3,8 +3,10 @@
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
 from unspoken.audit import audit
@@ -157,3 +159,32 @@ def test_what_does_not_fit_together_is_named(tmp_path, sections, message):
         values[section] = values[section] | settings if section != "task" else settings
     with pytest.raises(RecipeError, match=message):
         resolve(values, "test")
+
+
+def test_the_real_rows_of_aokvqa_are_trained_and_evaluated_on_stand_in_images(tmp_path, clip, shared_data):
+    """A tiny random CLIP, a tiny GPT-2 with its real tokenizer; pictures of noise under the names of the real ones."""
+    file = shared_data / "aokvqa" / "validation_part.json"
+    folder = tmp_path / "images"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    names = {Path(row["image"]).name for row in read_json(file)}
+    for name in names:
+        Image.fromarray(rng.integers(0, 256, size=(40, 48, 3), dtype=np.uint8)).save(folder / name, format="JPEG")
+    values = {
+        "task": {
+            "name": "aokvqa", "train": str(file), "validation": str(file), "test": str(file), "images": str(folder),
+            "image_paths": "name", "repeated_choices": "keep",
+        },
+        "model": {
+            "layers": 1, "heads": 2, "width": 16, "tokenizer": str(shared_data / "gpt2-tokenizer"),
+            "vision": {"path": str(clip), "cache": str(tmp_path / "features")},
+        },
+        "method": {"name": "coconut", "max_stage": 2, "epochs_per_stage": 0},
+        "train": {"epochs": 1, "batch_size": 32, "validation_rows": 8, "save": "end"},
+        "evaluate": {"max_new_tokens": 3, "controls": ["zero", "no_image", "another_image"]},
+    }  # fmt: skip
+    run = train(resolve(values, "test"), tmp_path / "run")
+    assert read_json(run / "resolved.json")["rows"]["train"]["rows_kept"] == 572
+    results = evaluate(run, split="test")
+    assert results["n"] == 572
+    assert {figures["n"] for figures in results["controls"].values()} == {572}
