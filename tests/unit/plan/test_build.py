@@ -27,7 +27,8 @@ def planned(**sections):
 
 
 @pytest.mark.parametrize("name", shipped_recipes())
-def test_every_shipped_recipe_can_be_planned(name):
+def test_every_shipped_recipe_can_be_planned(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # pictures are drawn there
     text = render(plan(load_recipe(name)))
     assert "epochs" in text
     assert max(map(len, text.splitlines())) <= 120
