@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable, Sequence
 from itertools import chain
+from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -67,6 +68,8 @@ def load_tokenizer(path: str, revision: str | None = None, further: Sequence[str
         tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
+        if not Path(path).exists():
+            reason = f"there is no such folder here (a run has to be trained first), and as a name on the hub: {reason}"
         raise RecipeError("model", [f"no tokenizer can be loaded from {path!r}: {reason}"]) from error
     if tokenizer.eos_token_id is None:
         raise RecipeError("model", [f"the tokenizer of {path!r} has no end-of-sequence token; answers could not end"])
