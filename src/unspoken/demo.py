@@ -29,6 +29,16 @@ AUDITED = "coconut"
 CONTROL = "pause"
 """A run with slots but without thoughts, which is audited, too."""
 
+PROGRAM = """
+import sys
+from unspoken.cli import main
+
+for command in {}:
+    sys.argv[1:] = command  # what files of results say they were made by
+    if code := main(command):
+        sys.exit(code)
+"""
+
 Commands: TypeAlias = Sequence[Sequence[str]]
 """Commands of one process, one after the other."""
 
@@ -145,7 +155,7 @@ def _run_all(jobs: Sequence[Job], out: Path) -> None:
 
 def _start(job: Job, out: Path) -> subprocess.Popen[bytes]:
     """Begin the commands of a job in one process, quietly."""
-    program = f"import sys; from unspoken.cli import main; sys.exit(next(filter(None, map(main, {job.commands!r})), 0))"
+    program = PROGRAM.format(list(map(list, job.commands)))
     with _log(job, out).open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-c", program],

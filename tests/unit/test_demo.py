@@ -41,6 +41,7 @@ def test_the_demo_trains_evaluates_audits_inspects_and_reports(methods, tmp_path
     results = read_json(out / "results.json")
     assert set(results["methods"]) == set(methods)
     assert set(results["necessity"]) == {"coconut", "pause"}
+    assert read_json(out / "pause" / "audit.json")["command"] == f"unspoken audit {out / 'pause'}"
     compared = read_json(out / "coconut" / "audit.json")["comparisons"]
     assert [each["run"] for each in compared] == [str(out / "pause"), str(out / "no_cot")]
     lines = table(results).splitlines()
