@@ -10,9 +10,9 @@ from torch import Tensor
 from unspoken.data.collate import collate, inputs_of
 from unspoken.data.tokenizer import thought_tokens
 from unspoken.errors import DataError, RecipeError
-from unspoken.prepare import tokenize_with_images
 from unspoken.records import Example
 from unspoken.run_directory import Run
+from unspoken.seeing import tokenize_with_images
 
 LENS_WORDS = 5
 """Words shown for each thought."""

@@ -24,19 +24,29 @@ MAX_ROW_BYTES = 16 * 2**20
 MAX_DIGITS = 4000
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace the file at `path` by `text`, atomically and durably."""
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace the file at `path` by `data`, atomically and durably."""
+    place(path, data)
+    flush(path.parent)
+
+
+def place(path: Path, data: bytes) -> None:
+    """As `write_bytes`, for many files of one folder: the caller flushes the folder once, after the last of them."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-    flush(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace the file at `path` by `text` in UTF-8, atomically and durably."""
+    write_bytes(path, text.encode())
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -3,22 +3,16 @@
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
-from PIL import Image
 from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
-from unspoken.config import ModelSettings, VisionSettings
-from unspoken.data.tokenize import tokenize
+from unspoken.config import ModelSettings
 from unspoken.data.tokenizer import (
     IMAGE,
     image_token,
@@ -28,23 +22,16 @@ from unspoken.data.tokenizer import (
     word_tokenizer,
     words_of,
 )
-from unspoken.device import best_device
 from unspoken.errors import CheckpointError, DataError, RecipeError
 from unspoken.legacy import import_checkpoint
 from unspoken.model import LatentConfig, LatentForCausalLM
 from unspoken.model.scratch import new_decoder
-from unspoken.model.vision import encode
 from unspoken.recipe import Recipe
-from unspoken.records import Example, ImageInput, Ledger, Split, TokenizedExample
+from unspoken.records import Example, Ledger, Split, TokenizedExample
+from unspoken.seeing import encoder_of, image_slots_of, tokenize_with_images
 from unspoken.tasks.base import Task
-from unspoken.vision.encoder import Encoder, build_encoder
-from unspoken.vision.features import features_of
-from unspoken.vision.pixel_inputs import pixels_of
-from unspoken.vision.preflight import preflight
 
 logger = logging.getLogger(__name__)
-
-GREY = (128, 128, 128)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,77 +93,6 @@ def tokenize_rows(
         )
     _check_answers(recipe.task, examples, tokenized, tokenizer)
     return Rows(examples, tokenized, ledger, fingerprint(examples, images_sha256))
-
-
-def tokenize_with_images(
-    recipe: Recipe,
-    examples: Sequence[Example],
-    tokenizer: PreTrainedTokenizerBase,
-    model: LatentForCausalLM,
-    image_root: Path | None = None,
-) -> tuple[list[TokenizedExample], list[str]]:
-    """The rows as tokens, with what fills their image slots; and the sha256 of each image, row by row.
-
-    A model that sees no images reads the words alone.
-
-    Args:
-        recipe: How the model was made.
-        examples: The rows.
-        tokenizer: Its own.
-        model: The model.
-        image_root: The folder outside of which no image is read; None allows every file.
-
-    Raises:
-        DataError: Images that cannot be used, each with its rows.
-        CheckpointError: The encoder is not that of training.
-    """
-    vision, slots = recipe.model.vision, model.model.image_slots
-    if vision is None or slots is None:
-        return tokenize(examples, recipe.task.text, tokenizer), []
-    facts = preflight(((row.id, image) for row in examples for image in row.images), image_root)
-    encoder = encoder_of(recipe)
-    found: Mapping[str, ImageInput]
-    if vision.train_encoder:
-        found = pixels_of(encoder, list(facts.values()))
-    else:
-        expected = (model.config.vision or {}).get("fingerprint")
-        if encoder.fingerprint != expected:
-            raise CheckpointError(
-                f"the vision encoder {vision.path!r} is not the one that the model was trained with (fingerprint "
-                f"{encoder.fingerprint[:16]}, expected {str(expected)[:16]}); bring that one back"
-            )
-        found = features_of(encoder, list(facts.values()), vision.cache, best_device())
-    slot = np.full(slots.slots, image_token(tokenizer), dtype=np.int32)
-    tokenized = [
-        replace(row, images=tuple(found[facts[image].sha256] for image in example.images))
-        for row, example in zip(tokenize(examples, recipe.task.text, tokenizer, slot), examples, strict=True)
-    ]
-    return tokenized, [facts[image].sha256 for row in examples for image in row.images]
-
-
-def encoder_of(recipe: Recipe) -> Encoder:
-    """The vision encoder of a recipe, loaded once."""
-    assert recipe.model.vision is not None, "only models that see have an encoder"
-    return _encoder(recipe.model.vision.model_dump_json(), recipe.train.seed)
-
-
-def blank_image(recipe: Recipe) -> npt.NDArray[np.float32]:
-    """What a model gets for an image that is grey all over."""
-    encoder, vision = encoder_of(recipe), recipe.model.vision
-    assert vision is not None, "only models that see have a blank image"
-    pixels = encoder.pixels(Image.new("RGB", (256, 256), GREY))
-    if vision.train_encoder:
-        return pixels
-    with torch.no_grad():
-        parameters = next(encoder.model.parameters())
-        features = encode(encoder.model, torch.from_numpy(pixels)[None].to(parameters), pooled=encoder.pooled)
-    found: npt.NDArray[np.float32] = features[0].float().cpu().numpy()
-    return found
-
-
-@lru_cache(maxsize=2)
-def _encoder(settings: str, seed: int) -> Encoder:
-    return build_encoder(VisionSettings.model_validate_json(settings), seed)
 
 
 def _check_answers(
@@ -269,7 +185,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LatentFor
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         image_token_id=image_token(tokenizer) if settings.vision else None,
-        vision=_vision(recipe) if settings.vision else None,
+        vision=image_slots_of(recipe) if settings.vision else None,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.train.seed)  # parameters of the source
@@ -277,8 +193,8 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LatentFor
     if model.model.image_slots is not None and model.model.image_slots.encoder is not None:
         model.model.image_slots.encoder.load_state_dict(encoder_of(recipe).model.state_dict())
     if isinstance(earlier, LatentForCausalLM):
-        _keep(earlier.model.thought_source, model.model.thought_source)
-        _keep(earlier.model.image_slots, model.model.image_slots)
+        _keep("thought source", earlier.model.thought_source, model.model.thought_source)
+        _keep("image slots", earlier.model.image_slots, model.model.image_slots)
     return model
 
 
@@ -301,22 +217,6 @@ def load_model(path: Path) -> LatentForCausalLM:
             f"{path} holds a {type(model).__name__}, not a latent model; train one with model.path={path}"
         )
     return model
-
-
-def _vision(recipe: Recipe) -> dict[str, Any]:
-    """How image slots are filled, see `ImageSlots`; and the fingerprint of an encoder that stays outside."""
-    settings, encoder = recipe.model.vision, encoder_of(recipe)
-    assert settings is not None, "only models that see have image slots"
-    learns, kind = settings.train_encoder, encoder.model.config
-    configuration = {"model_type": kind.model_type, **kind.to_diff_dict()}
-    return {
-        "slots": settings.slots or encoder.num_patches,
-        "num_patches": encoder.num_patches,
-        "feature_size": encoder.feature_size,
-        "projector": dict(settings.projector),
-        "encoder": configuration if learns else None,
-        "fingerprint": None if learns else encoder.fingerprint,
-    }
 
 
 def _load_pretrained(settings: ModelSettings) -> PreTrainedModel:
@@ -345,13 +245,15 @@ def _decoder_of(latent: LatentForCausalLM) -> PreTrainedModel:
     return decoder
 
 
-def _keep(old: nn.Module | None, new: nn.Module | None) -> None:
-    """Go on with the parameters of a thought source or of eyes of the same kind; others begin anew."""
-    if old is None or new is None or type(old) is not type(new):
+def _keep(what: str, old: nn.Module | None, new: nn.Module | None) -> None:
+    """Go on with the parameters of a part if it is of the same kind and size; one that begins anew is said to."""
+    if old is None or new is None or not new.state_dict():
         return
     shapes = [{name: value.shape for name, value in part.state_dict().items()} for part in (old, new)]
-    if shapes[0] == shapes[1]:
+    if type(old) is type(new) and shapes[0] == shapes[1]:
         new.load_state_dict(old.state_dict())
+    else:
+        logger.warning("the %s of model.path is of another kind or size than the recipe's, which begins anew", what)
 
 
 def _grow_vocabulary(decoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, marker_init: str) -> None:

@@ -15,9 +15,9 @@ from unspoken.errors import CheckpointError, RecipeError
 from unspoken.evaluation.evaluate import evaluate
 from unspoken.files import read_json, read_json_lines
 from unspoken.inspection import inspect
-from unspoken.prepare import _encoder
 from unspoken.recipe import resolve
 from unspoken.run_directory import open_run
+from unspoken.seeing import _encoder
 from unspoken.training.supervised import train
 from unspoken.vision import features
 

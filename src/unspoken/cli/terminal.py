@@ -2,8 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TextIO
 
 
@@ -32,27 +31,3 @@ def close_stdout() -> None:
     """Let the interpreter flush into nothing, so that it does not complain a second time."""
     with suppress(OSError, ValueError):  # where stdout is no file, nothing is flushed at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def is_first_process() -> bool:
-    """Whether this is the process that speaks: the only one, or the first of a `torchrun`."""
-    return os.environ.get("RANK", "0") == "0"
-
-
-@contextmanager
-def progress_bar(unit: str) -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on stderr, where that is a terminal: a function of what is done, how much of it, and of how much."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TextColumn(unit))
-    console = Console(stderr=True)
-    bars: dict[str, TaskID] = {}
-    with Progress(*columns, TimeRemainingColumn(), console=console, disable=not console.is_terminal) as progress:
-
-        def advance(name: str, done: int, total: int) -> None:
-            if name not in bars:
-                bars[name] = progress.add_task(name, total=total)
-            progress.update(bars[name], completed=done)
-
-        yield advance

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from unspoken.cli.terminal import complain, is_first_process, progress_bar, say
+from unspoken.cli.terminal import complain, say
+from unspoken.progress import is_first_process, progress_bar
 
 if TYPE_CHECKING:
     from unspoken.legacy import Translation

@@ -15,11 +15,12 @@ from unspoken.errors import DataError
 from unspoken.evaluation.image_controls import Blank, image_controls
 from unspoken.evaluation.predict import predict
 from unspoken.evaluation.statistics import aggregate
-from unspoken.prepare import Rows, blank_image, read_examples, tokenize_rows
+from unspoken.prepare import Rows, read_examples, tokenize_rows
 from unspoken.recipe import Recipe, override
 from unspoken.recipe.contradictions import IMAGE_CONTROLS
 from unspoken.records import Prediction, Split
 from unspoken.run_directory import PREDICTIONS, RESULTS, Run, open_run
+from unspoken.seeing import blank_image
 
 logger = logging.getLogger(__name__)
 
@@ -93,10 +94,9 @@ def _predict(
     tokens = thought_tokens(opened.tokenizer)
     settings: EvaluateSettings = recipe.evaluate
     prompts = [recipe.method.prompt(row, opened.stage, tokens) for row in rows.tokenized]
-    if opened.model.model.image_slots is not None:
+    if control in IMAGE_CONTROLS and opened.model.model.image_slots is not None:
         shown = image_controls(image_token(opened.tokenizer), Blank(blank_image(recipe)))
-        if control in shown:
-            prompts, control = shown[control](prompts), "none"
+        prompts, control = shown[control](prompts), "none"
     return predict(
         opened.model,
         opened.tokenizer,

@@ -7,7 +7,6 @@ answer    green
 Nothing but the picture tells the answer; `unspoken.tasks.shapes_scene` says how that is made sure.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
@@ -17,7 +16,7 @@ from pydantic import Field, PositiveInt, model_validator
 
 from unspoken.config import Count
 from unspoken.errors import DataError
-from unspoken.files import flush, sha256_of
+from unspoken.files import flush, place, sha256_of
 from unspoken.records import Example, Ledger, Split
 from unspoken.tasks.base import Task
 from unspoken.tasks.chance import choose
@@ -205,15 +204,7 @@ def _inventory(scene: Scene) -> str:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file so that it is either absent or whole; its folder is left to flush."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(data)
-            flush(temporary)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        place(path, data)
     except OSError as error:
         raise DataError(f"{path} cannot be written: {error.strerror}; give another task.folder") from error

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise, takewhile
 from math import isfinite
 from pathlib import Path
 from statistics import fmean
@@ -39,10 +39,10 @@ class Filling:
     """One call of the thought source.
 
     Attributes:
-        rank: x
-        is_slot: False where the column is no slot of the row.
-        thoughts: What it made.
-        gradient: Gradient of the loss with respect to it; None where none came back.
+        rank: Which thought of its row each column is, from 0, (B, S).
+        is_slot: False where the column is no slot of the row, (B, S).
+        thoughts: What the source made, (B, S, D).
+        gradient: Gradient of the loss with respect to it, (B, S, D); None where none came back.
     """
 
     rank: Tensor
@@ -121,8 +121,9 @@ class HealthWarnings(TrainerCallback):
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """See the class."""
         stage = self.stage_of(state.global_step)
-        lines = [line for line in state.log_history if "thought_norm" in line and self.stage_of(line["step"]) == stage]
-        for name, text in ailments(lines[-IN_A_ROW:], self.reads_states):
+        watched_lines = (line for line in reversed(state.log_history) if "thought_norm" in line)
+        of_stage = takewhile(lambda line: self.stage_of(line["step"]) == stage, watched_lines)
+        for name, text in ailments([*islice(of_stage, IN_A_ROW)][::-1], self.reads_states):
             self._warn(state, stage, name, f"stage {stage}: {text}")
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

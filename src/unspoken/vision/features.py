@@ -1,14 +1,15 @@
 """Features of images, encoded once and kept: a frozen encoder runs over each file a single time.
 
-A cache is a folder of shards, one for each batch of new images: `<key>/<first sha256>.safetensors` with the features
-and, in its metadata, the sha256 of each file in order. The key is the fingerprint of encoder, preprocessing and kind of
-features. A shard counts when it has its name, so an interrupted run loses the batch it was at and nothing else.
+A cache is a folder of shards, one for each batch of new images: `<key>/<images>.safetensors` with the features and, in
+its metadata, the sha256 of each file in order; `<images>` is the sha256 of that list, so that two runs which fill one
+cache at once never replace different shards. The key is the fingerprint of encoder, preprocessing and kind of features.
+A shard counts when it has its name, so an interrupted run loses the batch it was at and nothing else.
 
 Shapes: N images, P patches, F width of a feature.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +17,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from unspoken import files
 from unspoken.errors import DataError
 from unspoken.model.vision import encode
+from unspoken.progress import progress_bar
 from unspoken.vision.encoder import Encoder
 from unspoken.vision.images import ImageFacts, open_image
 
@@ -52,7 +54,6 @@ def features_of(
     facts: Sequence[ImageFacts],
     cache: Path,
     device: torch.device | str,
-    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Mapping[str, Features]:
     """The features of images, by the sha256 of their files; those that are not in the cache are encoded and added.
 
@@ -61,22 +62,22 @@ def features_of(
         facts: What is known of the files.
         cache: Folder of all caches.
         device: Where the encoder runs.
-        progress: Told how many new images are done, and how many there are.
 
     Raises:
         DataError: A shard is damaged, or a file is another one than when it was checked.
     """
     kind = "pooled" if encoder.pooled else "patches"
     folder = cache / files.sha256_of([encoder.fingerprint, kind])[:32]
-    known = _read(folder, encoder)
     wanted = {each.sha256: each for each in facts}
+    known = _read(folder, encoder, wanted)
     new = [each for sha256, each in wanted.items() if sha256 not in known]
-    for start in range(0, len(new), SHARD):
-        part = new[start : start + SHARD]
-        _write(folder, part, _encode(encoder, part, device))
-        progress(start + len(part), len(new))
+    with progress_bar("images") as advance:
+        for start in range(0, len(new), SHARD):
+            part = new[start : start + SHARD]
+            _write(folder, part, _encode(encoder, part, device))
+            advance("encoding", start + len(part), len(new))
     if new:
-        known = _read(folder, encoder)
+        known = _read(folder, encoder, wanted)
     return {sha256: known[sha256] for sha256 in wanted}
 
 
@@ -92,20 +93,20 @@ def _encode(encoder: Encoder, facts: Sequence[ImageFacts], device: torch.device 
 
 
 def _write(folder: Path, facts: Sequence[ImageFacts], features: torch.Tensor) -> None:
-    names = json.dumps([each.sha256 for each in facts])
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f".{facts[0].sha256}.partial"
-    save_file({FEATURES: features.contiguous()}, partial, metadata={NAMES: names})
-    files.flush(partial)
-    files.publish(partial, folder / f"{facts[0].sha256}.safetensors")
+    names = [each.sha256 for each in facts]
+    data = save({FEATURES: features.contiguous()}, metadata={NAMES: json.dumps(names)})
+    files.write_bytes(folder / f"{files.sha256_of(names)}.safetensors", data)
 
 
-def _read(folder: Path, encoder: Encoder) -> dict[str, Features]:
+def _read(folder: Path, encoder: Encoder, wanted: Collection[str]) -> dict[str, Features]:
+    """What the cache has of the wanted images; shards with none of them are left on the disk."""
     found: dict[str, Features] = {}
     for path in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(path, framework="np") as shard:
                 names = json.loads(shard.metadata()[NAMES])
+                if not any(name in wanted for name in names):
+                    continue
                 features = shard.get_tensor(FEATURES)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path} is damaged ({error}); delete it, and its images are encoded again") from error

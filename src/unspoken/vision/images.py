@@ -31,7 +31,7 @@ from PIL import (
 )
 
 from unspoken.errors import DataError
-from unspoken.vision.image_files import MAX_BYTES, locate, read_image_bytes
+from unspoken.vision.image_files import MAX_BYTES, read_image_bytes
 from unspoken.vision.image_headers import MAX_PIXELS, ImageFormat, image_format, refuse_size, size_in_header
 from unspoken.vision.jpeg import check_jpeg, jpeg_layout
 from unspoken.vision.pixels import refuse_unreadable_pixels, rgb
@@ -78,41 +78,16 @@ class ImageFacts:
     remarks: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ImageProblem:
-    """Why an image cannot be used.
-
-    Attributes:
-        image: Its name as it was given.
-        reason: What is wrong, what was found and what to do, without the name.
-    """
-
-    image: str
-    reason: str
-
-
-def inspect_image(
-    image: str | Path, root: Path | None, limit: int = MAX_PIXELS, *, max_bytes: int = MAX_BYTES
-) -> ImageFacts | ImageProblem:
-    """Whether an image file can be used: its name, its header, and all its pixels decoded once and dropped.
+def inspect_image(path: Path, limit: int = MAX_PIXELS, max_bytes: int = MAX_BYTES) -> ImageFacts:
+    """Whether an image file can be used: its header, and all its pixels decoded once and dropped.
 
     Args:
-        image: Its name as a row gives it; a text rather than a path, which would hide that it is empty or a URL.
-        root: The data folder, outside of which no file is used; None allows every file.
+        path: The file, as `image_files.locate` gives it.
         limit: Pixels it may have.
         max_bytes: Bytes its file may have.
-    """
-    try:
-        return inspect_located(locate(image, root), limit, max_bytes)
-    except DataError as error:
-        return ImageProblem(str(image), str(error))
-
-
-def inspect_located(path: Path, limit: int, max_bytes: int) -> ImageFacts:
-    """As `inspect_image`, for a path that `locate` gave.
 
     Raises:
-        DataError: It cannot be used.
+        DataError: It cannot be used: what is wrong, what was found and what to do, without the name.
     """
     data = read_image_bytes(path, max_bytes)
     kind = image_format(data)

@@ -1,12 +1,13 @@
 """Pixels of images for an encoder that learns: each file is decoded and prepared once, and kept in main memory."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from unspoken.errors import DataError
+from unspoken.progress import progress_bar
 from unspoken.vision.encoder import Encoder
 from unspoken.vision.images import ImageFacts, open_image
 
@@ -29,11 +30,7 @@ class Pixels:
         return self.values.astype(np.float32)
 
 
-def pixels_of(
-    encoder: Encoder,
-    facts: Sequence[ImageFacts],
-    progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Mapping[str, Pixels]:
+def pixels_of(encoder: Encoder, facts: Sequence[ImageFacts]) -> Mapping[str, Pixels]:
     """The pixels of images as the encoder takes them, by the sha256 of their files.
 
     Raises:
@@ -41,13 +38,14 @@ def pixels_of(
     """
     wanted = {each.sha256: each for each in facts}
     found: dict[str, Pixels] = {}
-    for done, (sha256, each) in enumerate(wanted.items(), 1):
-        found[sha256] = Pixels(encoder.pixels(open_image(each.path, each)).astype(np.float16))
-        if done == 1 and found[sha256].values.nbytes * len(wanted) > MAX_BYTES:
-            needed = found[sha256].values.nbytes * len(wanted) / 2**30
-            raise DataError(
-                f"the pixels of {len(wanted):,} images take {needed:.1f} GiB of memory; set "
-                "model.vision.train_encoder=false, which keeps their features on disk, or take fewer rows"
-            )
-        progress(done, len(wanted))
+    with progress_bar("images") as advance:
+        for done, (sha256, each) in enumerate(wanted.items(), 1):
+            found[sha256] = Pixels(encoder.pixels(open_image(each.path, each)).astype(np.float16))
+            if done == 1 and found[sha256].values.nbytes * len(wanted) > MAX_BYTES:
+                needed = found[sha256].values.nbytes * len(wanted) / 2**30
+                raise DataError(
+                    f"the pixels of {len(wanted):,} images take {needed:.1f} GiB of memory; set "
+                    "model.vision.train_encoder=false, which keeps their features on disk, or take fewer rows"
+                )
+            advance("preparing", done, len(wanted))
     return found

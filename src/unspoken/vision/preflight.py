@@ -1,16 +1,13 @@
 """All images of a data set, checked before training begins: every bad file is named, with its rows, in one error."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 from unspoken.errors import DataError
+from unspoken.progress import progress_bar
 from unspoken.vision.image_files import MAX_BYTES, locate
 from unspoken.vision.image_headers import MAX_PIXELS
-from unspoken.vision.images import ImageFacts, inspect_located
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called after each file with how many are done and how many there are."""
+from unspoken.vision.images import ImageFacts, inspect_image
 
 MAX_LINES = 50
 """Bad files that an error lists; the others are counted."""
@@ -25,7 +22,6 @@ def preflight(
     limit: int = MAX_PIXELS,
     max_bytes: int = MAX_BYTES,
     max_lines: int = MAX_LINES,
-    progress: Progress | None = None,
 ) -> Mapping[str, ImageFacts]:
     """Check every image file that rows name, each file once however many rows and spellings name it.
 
@@ -35,7 +31,6 @@ def preflight(
         limit: Pixels an image may have.
         max_bytes: Bytes a file may have.
         max_lines: Bad files that the error lists.
-        progress: Told after each file.
 
     Returns:
         For each name, as the rows give it, what is known of its file.
@@ -58,15 +53,13 @@ def preflight(
             reasons[image] = str(error)
 
     facts: dict[str, ImageFacts] = {}
-    total, done = len(reasons) + len(names_of), len(reasons)
-    for path, images in names_of.items():
-        try:
-            facts |= dict.fromkeys(images, inspect_located(path, limit, max_bytes))
-        except DataError as error:
-            reasons |= dict.fromkeys(images, str(error))
-        done += 1
-        if progress is not None:
-            progress(done, total)
+    with progress_bar("images") as advance:
+        for done, (path, images) in enumerate(names_of.items(), 1):
+            try:
+                facts |= dict.fromkeys(images, inspect_image(path, limit, max_bytes))
+            except DataError as error:
+                reasons |= dict.fromkeys(images, str(error))
+            advance("checking", done, len(names_of))
     if reasons:
         bad = [(image, rows_of[image], reasons[image]) for image in rows_of if image in reasons]
         raise DataError(_message(bad, len(rows_of), root, max_lines))

@@ -7,7 +7,6 @@ import pytest
 from unspoken.audit.faithfulness import Following, as_json, following
 from unspoken.evaluation.statistics import wilson
 from unspoken.evaluation.subject import Subject
-from unspoken.recipe import resolve_task
 from unspoken.run_directory import open_run
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -59,8 +58,3 @@ def test_every_question_is_in_a_pair_or_left_out(run):
 
 def test_the_seed_alone_chooses_the_changes(run):
     assert following(subject_of(run, 12), seed=1) == following(subject_of(run, 12), seed=1)
-
-
-def test_a_task_without_such_changes_has_no_pairs(run):
-    task = resolve_task("multiplication", [])
-    assert all(task.counterfactual(example, None) is None for example in task.examples("validation")[0][:3])

@@ -100,18 +100,44 @@ def test_each_content_is_encoded_once_and_the_second_time_none(checkpoint, facts
 def test_an_interrupted_run_keeps_the_shards_it_finished(checkpoint, facts, tmp_path, calls, monkeypatch):
     encoder = build_encoder(VisionSettings(path=str(checkpoint)), seed=0)
     monkeypatch.setattr(module, "SHARD", 2)
-    told = []
+    write = module.files.write_bytes
+    written = []
 
-    def stop(done, total):
-        told.append((done, total))
-        if done == 4:
+    def stop(path, data):
+        if len(written) == 2:
             raise KeyboardInterrupt
+        written.append(path)
+        write(path, data)
 
-    with pytest.raises(KeyboardInterrupt):
-        features_of(encoder, facts, tmp_path / "cache", "cpu", stop)
-    assert told == [(2, 5), (4, 5)]
+    with monkeypatch.context() as during:
+        during.setattr(module.files, "write_bytes", stop)
+        with pytest.raises(KeyboardInterrupt):
+            features_of(encoder, facts, tmp_path / "cache", "cpu")
     assert len(features_of(encoder, facts, tmp_path / "cache", "cpu")) == 5
-    assert calls == [2, 2, 1]
+    assert calls == [2, 2, 1, 1]
+
+
+def test_shards_of_two_runs_that_begin_with_the_same_image_are_both_kept(checkpoint, facts, tmp_path, calls):
+    encoder = build_encoder(VisionSettings(path=str(checkpoint)), seed=0)
+    (tmp_path / "one").mkdir()
+    features_of(encoder, facts[:2], tmp_path / "one", "cpu")
+    features_of(encoder, [facts[0], facts[2]], tmp_path / "two", "cpu")
+    for shard in (tmp_path / "two").rglob("*.safetensors"):
+        shard.rename(tmp_path / "one" / shard.relative_to(tmp_path / "two"))
+    calls.clear()
+    found = features_of(encoder, facts[:3], tmp_path / "one", "cpu")
+    assert list(found) == [each.sha256 for each in facts[:3]]
+    assert calls == []
+
+
+def test_shards_without_a_wanted_image_are_not_loaded(checkpoint, facts, tmp_path, monkeypatch):
+    encoder = build_encoder(VisionSettings(path=str(checkpoint)), seed=0)
+    features_of(encoder, facts[:2], tmp_path / "cache", "cpu")
+    features_of(encoder, facts[2:], tmp_path / "cache", "cpu")
+    monkeypatch.setattr(module.Features, "__init__", lambda self, shard, row: loaded.append(len(shard)))
+    loaded = []
+    features_of(encoder, facts[:2], tmp_path / "cache", "cpu")
+    assert loaded == [2, 2]
 
 
 def test_another_encoder_another_preprocessing_and_another_kind_have_their_own_features(
@@ -140,7 +166,8 @@ def test_a_damaged_shard_is_named(checkpoint, facts, tmp_path):
     shard.write_bytes(content[:50])
     with pytest.raises(DataError, match=f"{shard.name} is damaged .*delete it, and its images are encoded again"):
         features_of(encoder, facts, tmp_path / "cache", "cpu")
-    save_file({"features": torch.zeros(2, 3, 4)}, shard, metadata={"sha256": json.dumps(["a", "b"])})
+    names = json.dumps([facts[0].sha256, "b"])
+    save_file({"features": torch.zeros(2, 3, 4)}, shard, metadata={"sha256": names})
     with pytest.raises(DataError, match="holds features of shape"):
         features_of(encoder, facts, tmp_path / "cache", "cpu")
 
