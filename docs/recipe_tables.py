@@ -7,7 +7,7 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from types import UnionType
@@ -17,9 +17,11 @@ from pydantic_core import PydanticUndefined
 
 from unspoken.config import EvaluateSettings, LoraSettings, ModelSettings, Settings, TrainSettings, VisionSettings
 from unspoken.methods import METHODS
+from unspoken.methods.reinforcement import RewardWeights
 from unspoken.model.passes import SCHEDULES
 from unspoken.tasks import TASKS
-from unspoken.thoughts import SOURCES
+from unspoken.thoughts import SOURCES, Policy
+from unspoken.thoughts.memory import MEMORIES
 
 PAGE = Path(__file__).with_name("recipes.md")
 
@@ -62,17 +64,25 @@ def settings_table(kind: type[Settings], *, without: frozenset[str] = frozenset(
 
 
 def sources_table() -> str:
-    """A row for each setting of each thought source."""
+    """A row for each setting of each thought source, of every policy and of each memory."""
     parts = []
     for name, source in SOURCES.items():
-        texts = _arguments(inspect.getdoc(source) or "")
-        rows = [
-            (key, _values(get_type_hints(source.__init__)[key]), _shown(parameter.default), texts[key])
-            for key, parameter in inspect.signature(source).parameters.items()
-            if key != "width"
-        ]
-        parts.append(f"**`{name}`** {_summary(source)}\n\n{_table(rows) if rows else 'No settings.'}")
+        also = " It takes the keys of every policy, too." if issubclass(source, Policy) else ""
+        parts.append(f"**`{name}`** {_summary(source)}{also}\n\n{_signature_table(source)}")
+    parts.append(f"**every policy** {_summary(Policy)}\n\n{_signature_table(Policy)}")
+    parts += [f"**memory `{name}`** {_summary(kind)}\n\n{_signature_table(kind)}" for name, kind in MEMORIES.items()]
     return "\n\n".join(parts)
+
+
+def _signature_table(kind: type) -> str:
+    """A row for each setting that building a module takes."""
+    texts, hints = _arguments(inspect.getdoc(kind) or ""), get_type_hints(kind.__init__)
+    rows = [
+        (key, _values(hints[key]), _shown(parameter.default), texts[key])
+        for key, parameter in inspect.signature(kind).parameters.items()
+        if key != "width" and parameter.kind != inspect.Parameter.VAR_KEYWORD
+    ]
+    return _table(rows) if rows else "No settings."
 
 
 def schedules_table() -> str:
@@ -104,6 +114,7 @@ def tables() -> dict[str, str]:
     made["method"] = "\n\n".join(
         f"**`{name}`** {_summary(kind)}\n\n{settings_table(kind)}" for name, kind in METHODS.items()
     )
+    made["rewards"] = settings_table(RewardWeights)
     return made
 
 
@@ -122,7 +133,9 @@ def _table(rows: list[tuple[str, str, str, str]]) -> str:
     return "\n".join(["| key | values | default | what it does |", "| --- | --- | --- | --- |", *lines])
 
 
-_KINDS = {bool: "true, false", int: "integer", float: "number", str: "text", Path: "path", dict: "mapping"}
+_KINDS = {bool: "true, false", int: "integer", float: "number", str: "text", Path: "path"} | dict.fromkeys(
+    (dict, Mapping), "mapping"
+)
 
 
 def _values(annotation: Any) -> str:
@@ -148,6 +161,8 @@ def _shown(default: Any) -> str:
         return f"`{default}`"
     if isinstance(default, Path):
         default = default.as_posix()
+    if isinstance(default, Settings):
+        return "the defaults of its keys"
     return f"`{json.dumps(list(default) if isinstance(default, tuple) else default)}`"
 
 
@@ -167,7 +182,7 @@ def _arguments(doc: str) -> dict[str, str]:
     found: dict[str, str] = {}
     name = ""
     for line in section.splitlines():
-        match = re.fullmatch(r" {4}(\w+): (.+)", line)
+        match = re.fullmatch(r" {4}(\*{0,2}\w+): (.+)", line)
         if match:
             name, found[match[1]] = match[1], match[2]
         elif name:

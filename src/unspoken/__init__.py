@@ -1,6 +1,6 @@
 """Unspoken: language models that reason in a continuous latent space.
 
-    from unspoken import LatentForCausalLM, LatentConfig, load_recipe, train, evaluate, load, ask
+    from unspoken import LatentForCausalLM, LatentConfig, load_recipe, train, evaluate, load, ask, reason
 
 Importing this package makes Hugging Face's Auto classes open latent models, and imports neither them nor torch until
 they are used.
@@ -15,12 +15,13 @@ if TYPE_CHECKING:
     from unspoken.answer import ask
     from unspoken.evaluation.evaluate import evaluate
     from unspoken.model import LatentConfig, LatentForCausalLM
+    from unspoken.reasoning import reason
     from unspoken.recipe import load_recipe
     from unspoken.run_directory import open_run as load
-    from unspoken.training.supervised import train
+    from unspoken.training.train import train
 
 __version__ = "0.1.0"
-__all__ = ["LatentConfig", "LatentForCausalLM", "ask", "evaluate", "load", "load_recipe", "train"]
+__all__ = ["LatentConfig", "LatentForCausalLM", "ask", "evaluate", "load", "load_recipe", "reason", "train"]
 
 _HOMES = {
     "LatentConfig": ("unspoken.model", "LatentConfig"),
@@ -29,7 +30,8 @@ _HOMES = {
     "evaluate": ("unspoken.evaluation.evaluate", "evaluate"),
     "load": ("unspoken.run_directory", "open_run"),
     "load_recipe": ("unspoken.recipe", "load_recipe"),
-    "train": ("unspoken.training.supervised", "train"),
+    "reason": ("unspoken.reasoning", "reason"),
+    "train": ("unspoken.training.train", "train"),
 }
 
 auto_classes.register_when_imported()

@@ -10,9 +10,10 @@ from torch import Tensor
 from unspoken.data.collate import collate, inputs_of
 from unspoken.data.tokenizer import thought_tokens
 from unspoken.errors import DataError, RecipeError
-from unspoken.records import Example
+from unspoken.records import Example, StagedExample
 from unspoken.run_directory import Run
 from unspoken.seeing import tokenize_with_images
+from unspoken.trajectories.halting import halted
 
 LENS_WORDS = 5
 """Words shown for each thought."""
@@ -64,30 +65,15 @@ def ask(
         RecipeError: The method has no thoughts, or a number is out of range.
         DataError: A word is not in the vocabulary, or the question is too long for the model.
     """
-    problems = []
-    if not question.strip():
-        problems.append("question: it is empty; write one")
-    if num_thoughts is not None and num_thoughts < 0:
-        problems.append(f"thoughts: {num_thoughts} is negative; give 0 or more")
-    if max_new_tokens is not None and max_new_tokens < 1:
-        problems.append(f"max_new_tokens: {max_new_tokens} leaves no room for an answer; give 1 or more")
+    problems = mistakes(run, question, images, num_thoughts, max_new_tokens)
     if sample and not temperature > 0:
         problems.append(f"temperature: {temperature} is not positive; give e.g. 1.0")
-    if images and run.model.model.image_slots is None:
-        problems.append(f"image: this model sees none of the {len(images)} images; train one with model.vision")
     if problems:
         raise RecipeError("unspoken run", problems)
-    tokens = thought_tokens(run.tokenizer)
-    # nobody knows how many steps the question takes: it gets the thoughts of a row with as many as the stage replaces
-    example = Example("question", question, ("",) * run.stage, "", images=tuple(map(str, images)))
-    (row,), _ = tokenize_with_images(run.recipe, [example], run.tokenizer, run.model)
-    prompt = run.recipe.method.prompt(row, run.stage, tokens, num_thoughts)
-    room = run.model.num_positions - len(prompt.input_ids)
-    if room < 1:
-        raise DataError(
-            f"the question takes {len(prompt.input_ids)} positions with its thoughts, the model has "
-            f"{run.model.num_positions}; shorten it"
-        )
+    prompt = prompt_of(run, question, images, num_thoughts)
+    if num_thoughts is None:
+        (prompt,) = halted(run.model, [prompt], batch_size=1)
+    room = room_behind(run, prompt)
     batch = collate([prompt], pad_id=run.model.config.pad_token_id or 0, align=False)
     inputs = inputs_of(batch, run.model.device)
     inputs.pop("position_ids")  # counted from the mask, also behind the prompt
@@ -109,6 +95,45 @@ def ask(
         thoughts=() if thoughts is None else tuple(lens(run, thought) for thought in thoughts[0]),
         num_passes=run.model.model.schedule.extra_passes(prompt.num_thoughts) + len(new),
     )
+
+
+def mistakes(
+    run: Run, question: str, images: Sequence[Path | str], num_thoughts: int | None, max_new_tokens: int | None
+) -> list[str]:
+    """What is wrong with a question, and with how it is to be answered."""
+    found = []
+    if not question.strip():
+        found.append("question: it is empty; write one")
+    if num_thoughts is not None and num_thoughts < 0:
+        found.append(f"thoughts: {num_thoughts} is negative; give 0 or more")
+    if max_new_tokens is not None and max_new_tokens < 1:
+        found.append(f"max_new_tokens: {max_new_tokens} leaves no room for an answer; give 1 or more")
+    if images and run.model.model.image_slots is None:
+        found.append(f"image: this model sees none of the {len(images)} images; train one with model.vision")
+    return found
+
+
+def prompt_of(run: Run, question: str, images: Sequence[Path | str], num_thoughts: int | None) -> StagedExample:
+    """What the model reads, with so many slots, or as many as in training."""
+    # nobody knows how many steps the question takes: it gets the thoughts of a row with as many as the stage replaces
+    example = Example("question", question, ("",) * run.stage, "", images=tuple(map(str, images)))
+    (row,), _ = tokenize_with_images(run.recipe, [example], run.tokenizer, run.model)
+    return run.recipe.method.prompt(row, run.stage, thought_tokens(run.tokenizer), num_thoughts)
+
+
+def room_behind(run: Run, prompt: StagedExample) -> int:
+    """Tokens that the model can write behind a prompt.
+
+    Raises:
+        DataError: None.
+    """
+    room = run.model.num_positions - len(prompt.input_ids)
+    if room < 1:
+        raise DataError(
+            f"the question takes {len(prompt.input_ids)} positions with its thoughts, the model has "
+            f"{run.model.num_positions}; shorten it"
+        )
+    return room
 
 
 def lens(run: Run, thought: Tensor, count: int = LENS_WORDS) -> tuple[tuple[str, float], ...]:

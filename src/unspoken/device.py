@@ -71,6 +71,27 @@ def any_rank(flag: bool, device: torch.device) -> bool:
     return bool(tensor.item())
 
 
+def summed(tensor: torch.Tensor) -> torch.Tensor:
+    """The sum of a tensor over all processes, in place."""
+    if in_group():
+        dist.all_reduce(tensor)
+    return tensor
+
+
+def gathered(tensor: torch.Tensor) -> torch.Tensor:
+    """The rows of all processes below each other, in order of rank; their numbers may differ."""
+    if not in_group():
+        return tensor
+    counts = [torch.zeros(1, dtype=torch.int64, device=tensor.device) for _ in range(world_size())]
+    dist.all_gather(counts, torch.tensor([len(tensor)], device=tensor.device))
+    longest = int(max(count.item() for count in counts))
+    padded = tensor.new_zeros(longest, *tensor.shape[1:])
+    padded[: len(tensor)] = tensor
+    parts = [torch.empty_like(padded) for _ in counts]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[: int(count.item())] for part, count in zip(parts, counts, strict=True)])
+
+
 def gather_rows(rows: list[dict[str, Any]], device: torch.device) -> list[dict[str, Any]]:
     """The rows of all processes, on all processes, in order of rank. They travel as JSON, never as pickles."""
     if not in_group():

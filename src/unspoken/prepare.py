@@ -116,15 +116,19 @@ def _check_answers(
 def longest(row: TokenizedExample) -> int:
     """Length of a row with all its words, an upper bound of every layout without its thoughts."""
     question = max(len(question) for question in row.questions)
-    pieces = [row.start, *row.premises, *row.steps, row.answer]
-    return question + sum(len(piece) for piece in pieces)
+    before = sum(len(piece) for piece in (row.start, *row.premises))
+    steps = max(sum(len(step) for step in steps) for steps in (row.steps, *row.other_steps))
+    # a choice is never read behind steps
+    return question + before + max(steps + len(row.answer), *map(len, row.choices), 0)
 
 
 def fingerprint(examples: Sequence[Example], images_sha256: Sequence[str] = ()) -> str:
     """sha256 of the text of the rows, in order, and of their images."""
     digest = hashlib.sha256("".join(images_sha256).encode())
     for example in examples:
-        values = [example.id, example.premises, example.question, example.steps, example.answer]
+        # choices stand in the question, and what annotators answered changes no row
+        values: list[object] = [example.id, example.premises, example.question, example.steps, example.answer]
+        values += [example.other_steps] if example.other_steps else []
         digest.update(json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
 
@@ -172,7 +176,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LatentFor
         earlier = _load_pretrained(settings)
         decoder = _decoder_of(earlier) if isinstance(earlier, LatentForCausalLM) else earlier
         if settings.weights is not None:
-            _load_released(decoder, settings.weights, tokenizer, settings.marker_init)
+            _load_released(decoder, settings.weights, tokenizer)
         _grow_vocabulary(decoder, tokenizer, settings.marker_init)
     config = LatentConfig(
         text_config=decoder.config,
@@ -247,7 +251,7 @@ def _decoder_of(latent: LatentForCausalLM) -> PreTrainedModel:
 
 def _keep(what: str, old: nn.Module | None, new: nn.Module | None) -> None:
     """Go on with the parameters of a part if it is of the same kind and size; one that begins anew is said to."""
-    if old is None or new is None or not new.state_dict():
+    if old is None or new is None or not old.state_dict():
         return
     shapes = [{name: value.shape for name, value in part.state_dict().items()} for part in (old, new)]
     if type(old) is type(new) and shapes[0] == shapes[1]:
@@ -272,7 +276,7 @@ def _grow_vocabulary(decoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBas
             table.weight[old:] = table.weight[:old].mean(dim=0) if source is None else table.weight[source].clone()
 
 
-def _load_released(decoder: PreTrainedModel, path: Path, tokenizer: PreTrainedTokenizerBase, marker_init: str) -> None:
+def _load_released(decoder: PreTrainedModel, path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     """Put the weights of a released `checkpoint_N` file into the decoder; every key must fit.
 
     A chain-of-thought checkpoint has no thought tokens yet, a Coconut checkpoint has: the vocabulary grows to its size.
@@ -283,8 +287,10 @@ def _load_released(decoder: PreTrainedModel, path: Path, tokenizer: PreTrainedTo
     inner = f"{decoder.base_model_prefix}."
     state = {key.replace("model.language_model.", inner): value for key, value in import_checkpoint(path).items()}
     table = state.get("lm_head.weight")
-    if table is not None and len(table) == len(tokenizer):
-        _grow_vocabulary(decoder, tokenizer, marker_init)
+    tokens = thought_tokens(tokenizer)
+    # the thought tokens come first: what else is special here, a released table does not know
+    if table is not None and len(table) == max(tokens.latent, tokens.start, tokens.end) + 1:
+        decoder.resize_token_embeddings(len(table), mean_resizing=False)
     try:
         missing, unexpected = decoder.load_state_dict(state, strict=False)
     except RuntimeError as error:

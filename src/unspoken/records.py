@@ -62,6 +62,10 @@ class Example:
             shortest path). Empty when the task has no oracle.
         graph: The graph behind the question, for the oracle; None when there is none.
         images: Paths of the image files that the question is about, in order; they are seen before it is read.
+        choices: The answers that the question offers, in its order, each as `answer` would write it; of equal choices
+            all but the first are written as the first. Empty when it offers none.
+        direct_answers: What annotators answered who saw no choices; empty when nobody was asked.
+        other_steps: Further reasonings that lead to the same answer, each as `steps`; training may take one an epoch.
     """
 
     id: str
@@ -73,6 +77,9 @@ class Example:
     frontiers: tuple[tuple[str, ...], ...] = ()
     graph: Graph | None = None
     images: tuple[str, ...] = ()
+    choices: tuple[str, ...] = ()
+    direct_answers: tuple[str, ...] = ()
+    other_steps: tuple[tuple[str, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +139,8 @@ class TokenizedExample:
         openings: Token ids of each premise without a separator, as it reads when it comes first. A subword tokenizer
             joins the separator to the word after it, so these are not the ends of `premises`. Empty: as `premises`.
         images: What fills the image slots, in order.
+        choices: Each choice as `answer`, with its start and the end-of-sequence token.
+        other_steps: As in `Example`, each step with its ending.
     """
 
     id: str
@@ -144,6 +153,8 @@ class TokenizedExample:
     frontiers: tuple[tuple[int, ...], ...] = ()
     openings: tuple[Tokens, ...] = ()
     images: tuple[ImageInput, ...] = ()
+    choices: tuple[Tokens, ...] = ()
+    other_steps: tuple[tuple[Tokens, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -219,6 +230,10 @@ class Prediction:
         num_thoughts: Thought slots the model filled before it wrote.
         num_tokens: Tokens it wrote, end of sequence included.
         num_passes: Forward passes this row needed, one after the other: its thoughts and its tokens.
+        log_likelihoods: Of each choice, see `likelihood.log_likelihoods`; None where there are none or nobody asked.
+        likeliest: The choice whose log-likelihood is highest.
+        credit: What `predicted` is worth where that may lie between wrong and right, see `Task.credit`; else None.
+        images: The files of its images, in order; None without.
     """
 
     id: str
@@ -230,11 +245,17 @@ class Prediction:
     num_thoughts: int
     num_tokens: int
     num_passes: int
+    log_likelihoods: tuple[float, ...] | None = None
+    likeliest: str | None = None
+    credit: float | None = None
+    images: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """The aggregate of predictions over one data set under one condition.
+
+    The last six are None where no row offers choices, or no row can be worth something between wrong and right.
 
     Attributes:
         accuracy: Share of rows answered right; rows without an answer are in the denominator.
@@ -245,6 +266,12 @@ class Evaluation:
         tokens_per_answer: Mean tokens written.
         thoughts_per_answer: Mean thoughts filled.
         passes_per_answer: Mean forward passes, thoughts and tokens.
+        choice_accuracy: Share of rows with choices whose likeliest choice is the answer.
+        choice_interval: Its 95% Wilson interval.
+        choice_n: Rows with choices.
+        soft_accuracy: Mean credit of the written answers.
+        soft_interval: Its 95% interval, see `statistics.wilson`.
+        soft_n: Rows whose answer has a credit.
     """
 
     accuracy: float
@@ -255,6 +282,12 @@ class Evaluation:
     tokens_per_answer: float
     thoughts_per_answer: float
     passes_per_answer: float
+    choice_accuracy: float | None = None
+    choice_interval: tuple[float, float] | None = None
+    choice_n: int | None = None
+    soft_accuracy: float | None = None
+    soft_interval: tuple[float, float] | None = None
+    soft_n: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ checkpoints/       sealed: model, tokenizer, optimizer, random states, position;
 config.json, model.safetensors, tokenizer.json ...   the trained model, for `from_pretrained(RUN)`
 run.json           the stage that the model was trained to, where it came from, sha256 of its files
 results.json, predictions.jsonl                      written by `unspoken eval`
+trajectories.json                                    written by `unspoken eval --trajectories`
 audit.json, inspection.json, report.html             written by `unspoken audit`, `inspect` and `report`
 """
 
@@ -14,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from unspoken import files
 from unspoken.device import environment
 from unspoken.errors import CheckpointError, DataError
+from unspoken.methods import Contrastive
 from unspoken.model import LatentForCausalLM
 from unspoken.prepare import build_model, build_tokenizer, load_model
 from unspoken.recipe import Recipe, dump, resolve
@@ -31,7 +33,7 @@ RECIPE, RESOLVED, METRICS, RUN, RESULTS, PREDICTIONS = (
     "results.json",
     "predictions.jsonl",
 )
-AUDIT, INSPECTION = "audit.json", "inspection.json"
+AUDIT, INSPECTION, TRAJECTORIES = "audit.json", "inspection.json", "trajectories.json"
 CHECKPOINTS = "checkpoints"
 MODEL_FILES = (
     "config.json",
@@ -41,6 +43,10 @@ MODEL_FILES = (
     "tokenizer_config.json",
     "chat_template.jinja",
 )
+
+
+PREPROCESSING = "preprocessor_config.json"
+"""Beside them, where a model takes images as they are."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,13 +71,27 @@ class Run:
 
 
 def save_model(
-    path: Path, model: LatentForCausalLM, tokenizer: PreTrainedTokenizerBase, summary: dict[str, Any]
+    path: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    summary: dict[str, Any],
+    processor: Any = None,
 ) -> None:
-    """Put the trained model into a run directory; `run.json`, written last, makes it count."""
+    """Put the trained model into a run directory; `run.json`, written last, makes it count.
+
+    Args:
+        path: The run directory.
+        model: The trained model.
+        tokenizer: Its tokenizer.
+        summary: What `run.json` says besides the sha256 of the files.
+        processor: Of its images, where it takes images as they are.
+    """
     (path / RUN).unlink(missing_ok=True)
     model.save_pretrained(path)
     tokenizer.save_pretrained(path)
-    present = [path / name for name in MODEL_FILES if (path / name).is_file()]
+    if processor is not None:
+        processor.save_pretrained(path)
+    present = [path / name for name in (*MODEL_FILES, PREPROCESSING) if (path / name).is_file()]
     for file in present:
         files.flush(file)
     files.write_json(path / RUN, {**summary, "sha256": {file.name: files.sha256(file) for file in present}})
@@ -125,6 +145,11 @@ def read_recipe(path: Path) -> Recipe:
     return resolve(values, str(path / RESOLVED))
 
 
+def is_contrastive(path: Path) -> bool:
+    """Whether a run trained encoders of images and texts, which answer nothing, instead of a model that answers."""
+    return (path / RESOLVED).is_file() and isinstance(read_recipe(path).method, Contrastive)
+
+
 def open_run(path: Path | str) -> Run:
     """Open a finished run.
 
@@ -134,6 +159,11 @@ def open_run(path: Path | str) -> Run:
     path = Path(path)
     summary = read_summary(path)
     recipe = read_recipe(path)
+    if is_contrastive(path):
+        raise CheckpointError(
+            f"{path} holds encoders of images and texts, which answer no questions: `unspoken eval` measures what they "
+            f"retrieve, and model.vision.path={path} makes them the eyes of a model that answers"
+        )
     return Run(
         path,
         recipe,

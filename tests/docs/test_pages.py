@@ -5,7 +5,7 @@ import io
 import re
 import shutil
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,8 @@ from unspoken.bench.cases import Case
 from unspoken.cli.main import main
 from unspoken.files import read_json, read_json_lines
 from unspoken.inspection import inspect
-from unspoken.legacy.translate import KEYS
+from unspoken.legacy.multimodal import MULTIMODAL_KEYS
+from unspoken.legacy.released import KEYS
 from unspoken.methods import METHODS
 from unspoken.records import Evaluation, Prediction
 from unspoken.tasks import TASKS
@@ -126,6 +127,8 @@ def test_the_tables_of_settings_are_those_of_the_code():
 
 def test_every_released_key_has_its_row():
     assert set(first_column(section(DOCS / "released_coconut.md", "## Every key"))) == KEYS
+    own = first_column(section(DOCS / "released_coconut.md", "## From MultiCoCo"))
+    assert set(own) == MULTIMODAL_KEYS - KEYS
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +152,9 @@ def test_every_number_of_a_run_is_explained(tiny_run):
     nested = {f"environment.{key}" for key in results["environment"]}
     assert set(first_column(section(page, "## results.json"))) == results.keys() | nested
     for figures in results["controls"].values():
-        assert figures.keys() == {field.name for field in fields(Evaluation)} <= results.keys()
+        assert figures.keys() == {each.name for each in fields(Evaluation) if each.default is MISSING} <= results.keys()
+    optional = [each.name for each in fields(Evaluation) if each.default is not MISSING]
+    assert first_column(section(page, "## Questions with choices")) == [*optional, "chance", "majority"]
     assert first_column(section(page, "## predictions.jsonl")) == [field.name for field in fields(Prediction)]
 
 

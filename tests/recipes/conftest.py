@@ -1,7 +1,7 @@
 import pytest
 import torch
 from tests.conftest import SHARED_DATA
-from transformers import AutoTokenizer, GPT2Config, GPT2LMHeadModel
+from transformers import AutoTokenizer, CLIPConfig, CLIPImageProcessorPil, CLIPModel, GPT2Config, GPT2LMHeadModel
 
 
 @pytest.fixture(scope="session")
@@ -15,4 +15,18 @@ def tiny_gpt2(tmp_path_factory):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=2, n_embd=16, n_positions=512)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_clip(tmp_path_factory):
+    """Folder of a CLIP with random weights, 16 wide, that sees 32 x 32 pixels."""
+    folder = tmp_path_factory.mktemp("clip") / "model"
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {**small, "vocab_size": 50, "bos_token_id": 0, "eos_token_id": 1}
+    seen = {**small, "image_size": 32, "patch_size": 16}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        CLIPModel(CLIPConfig(text_config=text, vision_config=seen, projection_dim=8)).save_pretrained(folder)
+    CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)
     return folder

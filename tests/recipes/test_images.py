@@ -15,7 +15,7 @@ from unspoken.errors import CheckpointError, RecipeError
 from unspoken.evaluation.evaluate import evaluate
 from unspoken.files import read_json, read_json_lines
 from unspoken.inspection import inspect
-from unspoken.recipe import resolve
+from unspoken.recipe import load_recipe, resolve
 from unspoken.run_directory import open_run
 from unspoken.seeing import _encoder
 from unspoken.training.supervised import train
@@ -77,6 +77,7 @@ def test_a_model_that_sees_is_trained_evaluated_and_audited(tmp_path, clip, kind
     results = evaluate(run, split="test")
     assert set(results["controls"]) == {"zero", "no_image", "blank_image", "another_image"}
     assert results["n"] == 8
+    assert [figures["choice_n"] for figures in (results, *results["controls"].values())] == [8] * 5
     assert audit(run, rows=6)["n"] == 6
     assert inspect(run, rows=6)["attention"]
 
@@ -115,6 +116,30 @@ def test_words_alone_are_read_by_a_model_without_eyes(tmp_path):
     assert evaluate(run, split="test")["n"] == 8
 
 
+@pytest.mark.parametrize(
+    ("name", "final", "controls"),
+    [("shapes/no_cot", [], set()), ("shapes/coconut", ["method.epochs_per_stage=0"], {"zero", "mean"})],
+)
+def test_a_recipe_is_trained_on_the_words_alone_by_leaving_out_its_eyes(tmp_path, name, final, controls):
+    changes = [
+        "model={path: null, vision: null, layers: 1, heads: 2, width: 16, max_positions: 96}",
+        "task.train_rows=16", "task.validation_rows=4", "task.test_rows=6", f"task.folder={tmp_path / 'pictures'}",
+        "train={epochs: 2, batch_size: 8, save: end}", "evaluate.max_new_tokens=3",
+    ]  # fmt: skip
+    chosen = load_recipe(name, [*changes, *final])
+    assert set(chosen.evaluate.controls) >= {"no_image", "blank_image", "another_image"}
+    run = train(chosen, tmp_path / "run")
+    results = evaluate(run, split="test")
+    assert set(results["controls"]) == controls
+    assert (results["choice_n"], results["chance"]) == (6, 0.25)
+    # it sees nothing: other pictures change no answer
+    rows = read_json_lines(run / "predictions.jsonl")
+    for picture in (tmp_path / "pictures").rglob("*.png"):
+        picture.write_bytes(b"")
+    assert evaluate(run, split="test") == results
+    assert read_json_lines(run / "predictions.jsonl") == rows
+
+
 def test_a_run_whose_encoder_was_exchanged_is_refused(tmp_path, clip):
     run = train(recipe(tmp_path, frozen(clip, tmp_path)), tmp_path / "run")
     shutil.rmtree(clip)
@@ -140,7 +165,7 @@ def test_other_pictures_are_other_data(tmp_path):
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"model": {"vision": None}}, "no_image takes away what a model sees, and this one sees nothing"),
+        ({"task": {"name": "hops"}, "model": {"vision": None}}, "no_image takes away what a model sees"),
         ({"task": {"name": "hops"}}, "the rows of task hops name no images; take it out"),
         ({"model": {"vision": {**NEW, "heads": 3}}}, "model.vision.width: it must be a multiple of heads"),
         ({"model": {"vision": {**NEW, "patch_size": 15}}}, "it must be a multiple of patch_size"),

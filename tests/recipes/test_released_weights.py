@@ -49,8 +49,13 @@ def test_a_coconut_checkpoint_keeps_the_thought_tokens_it_learned(tmp_path, shar
     released = gpt2(50260)
     state = {f"base_causallm.{key}": value for key, value in released.state_dict().items()}
     torch.save({**state, "embedding.weight": released.transformer.wte.weight.detach()}, tmp_path / "checkpoint_9")
-    model, _ = build(tmp_path, shared_data, "checkpoint_9")
-    assert torch.equal(model.lm_head.weight, released.transformer.wte.weight)
+    model, tokenizer = build(tmp_path, shared_data, "checkpoint_9")
+    learned, table = released.transformer.wte.weight, model.lm_head.weight
+    assert torch.equal(table[:50257], learned[:50257])
+    # the released code adds them in this order
+    places = {"<|start-latent|>": 50257, "<|end-latent|>": 50258, "<|latent|>": 50259}
+    for token, place in places.items():
+        assert torch.equal(table[tokenizer.convert_tokens_to_ids(token)], learned[place]), token
 
 
 def test_only_eval_evaluates_a_released_checkpoint_at_the_stage_that_resume_names(tmp_path, shared_data, capsys):

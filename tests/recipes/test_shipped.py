@@ -1,9 +1,12 @@
 """Every recipe that comes with Unspoken, small: it loads, plans, trains through its stages, evaluates and answers."""
 
+import io
 import math
 from pathlib import Path
 
+import datasets
 import pytest
+from PIL import Image
 
 from unspoken.answer import ask
 from unspoken.evaluation.evaluate import evaluate
@@ -59,6 +62,29 @@ def with_gsm8k(folder, model, rows):
     return [f"model.path={model}", f"task.train={folder}/train.json", f"task.validation={folder}/validation.json"]
 
 
+def with_data_set(folder, recipe, model, clip):
+    """Overrides for recipes on photographs: the data set, the model and the encoder are folders on this machine."""
+    is_aokvqa = recipe.task.name == "aokvqa"
+    buffer = io.BytesIO()
+    Image.new("RGB", (40, 48), "teal").save(buffer, "JPEG")
+    row = {
+        "image": {"bytes": buffer.getvalue(), "path": None},
+        "choices": ["red", "blue", "green", "grey"],
+        ("correct_choice_idx" if is_aokvqa else "answer"): 1,
+        **({"rationales": ["It is teal. That is blue."] * 3} if is_aokvqa else {}),
+        **({} if is_aokvqa else {"hint": "", "lecture": "", "solution": "Teal it is. It is blue."}),
+    }
+    rows = [{**row, "question": f"What colour is number {number}?"} for number in range(7)]
+    kind = datasets.Features({**datasets.Dataset.from_list(rows).features, "image": datasets.Image()})
+    splits = {"train": rows[:4], "validation": rows[4:]}
+    data = {split: datasets.Dataset.from_list(part, features=kind) for split, part in splits.items()}
+    datasets.DatasetDict(data).save_to_disk(folder / "data")
+    return [
+        f"task.dataset={folder}/data", f"task.images={folder}/images", f"model.path={model}",
+        f"model.vision.path={clip}", f"model.vision.cache={folder}/features", "model.vision.projector.heads=2",
+    ]  # fmt: skip
+
+
 def with_pictures(folder, recipe):
     """Overrides for recipes on pictures; those that go on from another run get a small one of its kind."""
     small = [f"task.folder={folder}/pictures", "model.vision.width=16", "model.vision.heads=2"]
@@ -72,14 +98,15 @@ def with_pictures(folder, recipe):
 def first_row(run):
     """The first validation row as one text, and its images."""
     example = run.recipe.task.examples("validation")[0][0]
-    return run.recipe.task.text.premise_separator.join([*example.premises, example.question]), example.images
+    images = [(run.recipe.task.image_root or Path()) / image for image in example.images]
+    return run.recipe.task.text.premise_separator.join([*example.premises, example.question]), images
 
 
 def test_the_shipped_recipes_are_the_files_in_the_folder():
     assert shipped_recipes() == RECIPES
-    assert len(RECIPES) >= 19
+    assert len(RECIPES) >= 26
     assert {name.partition("/")[0] for name in RECIPES} == {
-        "gsm8k", "hops", "multiplication", "prontoqa", "prosqa", "shapes",
+        "aokvqa", "gsm8k", "hops", "multiplication", "prontoqa", "prosqa", "scienceqa", "shapes",
     }  # fmt: skip
 
 
@@ -93,6 +120,9 @@ def test_a_shipped_recipe_loads_and_plans_as_it_is(name, tmp_path, monkeypatch):
     if recipe.task.name == "gsm8k":  # its files are to be brought
         assert planned.rows is None
         assert any("set task.train and task.validation" in warning for warning in planned.warnings)
+    elif recipe.task.name in ("aokvqa", "scienceqa"):  # the data set is on a hub
+        assert planned.rows is None
+        assert any(f"data set {recipe.task.dataset} are counted" in warning for warning in planned.warnings)
     else:
         assert planned.rows == recipe.task.train_rows
         assert planned.total_steps == math.ceil(planned.rows / recipe.train.batch_size) * recipe.train.epochs
@@ -103,6 +133,9 @@ def test_a_shipped_recipe_trains_through_its_stages_evaluates_and_answers(name, 
     original = load_recipe(name)
     if original.task.name == "shapes":
         given = with_pictures(tmp_path, original)
+    elif original.task.name in ("aokvqa", "scienceqa"):
+        folders = [request.getfixturevalue(name) for name in ("tiny_gpt2", "tiny_clip")]
+        given = with_data_set(tmp_path, original, *folders)
     elif original.model.path is None:
         given = FROM_SCRATCH
     else:
@@ -113,7 +146,9 @@ def test_a_shipped_recipe_trains_through_its_stages_evaluates_and_answers(name, 
 
     train(recipe, out)
     lines = [line for line in read_json_lines(out / "metrics.jsonl") if "loss" in line]
-    assert [line["step"] for line in lines] == list(range(1, planned.total_steps + 1))
+    # a plan does not count the rows of a data set; here 4 rows are one step
+    steps = recipe.train.epochs if planned.total_steps is None else planned.total_steps
+    assert [line["step"] for line in lines] == list(range(1, steps + 1))
     assert all(0 < line["loss"] < 20 for line in lines)
     visited = list(dict.fromkeys(line["stage"] for line in lines))
     wanted = stages_of(original)

@@ -57,3 +57,27 @@ def test_every_row_is_evaluated_once_and_answered_the_same(runs):
         assert results["environment"]["processes"] == processes
     assert rows[0] == rows[1]
     assert len({row["id"] for row in rows[0]}) == len(rows[0])
+
+
+CHOOSING = """
+task: {{name: shapes, folder: {folder}, grid: 3, min_objects: 7, max_objects: 8, image_size: 36,
+  train_rows: 16, validation_rows: 4, test_rows: 11}}
+model: {{layers: 1, heads: 2, width: 16, max_positions: 96, vision: null}}
+method: {{name: coconut, max_stage: 2, epochs_per_stage: 0}}
+train: {{epochs: 1, batch_size: 16, save: end}}
+evaluate: {{controls: [zero], batch_size: 4, max_new_tokens: 3}}
+"""
+
+
+def test_the_choices_of_every_row_are_weighed_alike(tmp_path):
+    (tmp_path / "recipe.yaml").write_text(CHOOSING.format(folder=tmp_path / "pictures"))
+    unspoken(1, "train", tmp_path / "recipe.yaml", "--out", tmp_path / "run")
+    rows = []
+    for processes in (1, 2):
+        unspoken(processes, "eval", tmp_path / "run", "--split", "test")
+        rows.append(lines(tmp_path / "run" / "predictions.jsonl") + lines(tmp_path / "run" / "predictions.zero.jsonl"))
+        assert json.loads((tmp_path / "run" / "results.json").read_text())["choice_n"] == 11
+    for one, two in zip(*rows, strict=True):
+        # rows are batched with others, which moves the last bits
+        assert one.pop("log_likelihoods") == pytest.approx(two.pop("log_likelihoods"), abs=1e-4)
+        assert one == two

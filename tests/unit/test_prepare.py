@@ -236,6 +236,11 @@ def test_the_bound_on_a_row_is_the_longest_layout_there_is():
     reworded = replace(row, questions=(row.questions[0], np.arange(7, dtype=np.int32)))
     assert longest(reworded) == premises + 7 + 3 + len(row.answer)
     assert longest(replace(row, start=np.array([1], dtype=np.int32))) == 20
+    step = np.arange(2, dtype=np.int32)
+    # 3 words of steps and 2 of the answer become 8 and 2; a choice is read without any steps
+    assert longest(replace(row, other_steps=((step,), (step,) * 4))) == 19 + 5
+    assert longest(replace(row, choices=(row.answer, np.arange(5, dtype=np.int32)))) == 19
+    assert longest(replace(row, choices=(row.answer, np.arange(9, dtype=np.int32)))) == 19 + 4
 
 
 def test_rows_that_do_not_fit_with_their_thoughts_are_counted_and_named_with_their_length():
@@ -298,6 +303,7 @@ EXAMPLE = Example("1", "is it ?", ("so it is", "or not"), "yes", premises=("it i
         {"premises": ("so", "it is")},
         {"premises": ("it is so",)},
         {"premises": (), "question": "it is so is it ?"},
+        {"other_steps": (("it is",),)},
     ],
 )
 def test_the_fingerprint_changes_with_any_text(change):

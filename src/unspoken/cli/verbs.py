@@ -93,7 +93,7 @@ def _train(arguments: argparse.Namespace) -> int:
         _check_run_directory(out, resume=arguments.resume)
     if recipe.model.path is None or Path(recipe.model.path).is_dir():
         _hide_loading_bars()
-    from unspoken.training.supervised import train
+    from unspoken.training.train import train
 
     run = train(recipe, out, resume=arguments.resume)
     if is_first_process():
@@ -147,9 +147,15 @@ def _configure_eval(parser: argparse.ArgumentParser) -> None:
         action=Once,
         help="choose settings on validation (the default), measure on test once",
     )
+    _trajectory_arguments(parser)
+    parser.add_argument("--temperature", type=float, metavar="T", action=Once, help="of their thoughts; default: 1")
+    parser.add_argument("--seed", type=int, metavar="N", action=Once, help="of their chance; default: 0")
 
 
 def _eval(arguments: argparse.Namespace) -> int:
+    if arguments.trajectories is not None:
+        return _evaluate_many(arguments)
+    _refuse_without_trajectories(arguments, "temperature", "token_temperature", "spread", "seed")
     return _evaluate_and_print(arguments.run, data=arguments.data, split=arguments.split, overrides=arguments.overrides)
 
 
@@ -159,6 +165,54 @@ def _evaluate_and_print(run: Path, *, data: Path | None, split: Any, overrides: 
 
     with progress_bar("rows") as progress:
         results = evaluate(run, data=data, split=split, overrides=overrides, progress=progress)
+    if is_first_process():
+        say(table(results))
+    return DONE
+
+
+def _trajectory_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--trajectories", type=int, metavar="N", action=Once, help="think N times about each question, 1 to 64"
+    )
+    parser.add_argument(
+        "--token-temperature", type=float, metavar="T", action=Once, help="of their words; default: 0, the likeliest"
+    )
+    parser.add_argument(
+        "--spread", type=float, metavar="S", action=Once, help="how much warmer the last is than the first; default: 0"
+    )
+
+
+def _refuse_without_trajectories(arguments: argparse.Namespace, *names: str) -> None:
+    from unspoken.errors import RecipeError
+
+    given = [name for name in names if getattr(arguments, name) is not None]
+    if given:
+        problems = [f"{name}: it is about several trajectories; add --trajectories, or leave it out" for name in given]
+        raise RecipeError("unspoken", problems)
+
+
+def _chance(arguments: argparse.Namespace) -> dict[str, float]:
+    """The degrees of chance that were given."""
+    names = ("temperature", "token_temperature", "spread")
+    return {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+
+
+def _evaluate_many(arguments: argparse.Namespace) -> int:
+    _hide_loading_bars()
+    from unspoken.evaluation.many import evaluate_many, table
+    from unspoken.trajectories import Chance
+
+    with progress_bar("rows") as progress:
+        results = evaluate_many(
+            arguments.run,
+            trajectories=arguments.trajectories,
+            chance=Chance(**_chance(arguments)),
+            data=arguments.data,
+            split=arguments.split,
+            overrides=arguments.overrides,
+            seed=arguments.seed or 0,
+            progress=progress,
+        )
     if is_first_process():
         say(table(results))
     return DONE
@@ -257,12 +311,21 @@ def _configure_run(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--show-thoughts", action="store_true", help="the words each thought is closest to")
     parser.add_argument("--max-new-tokens", type=int, metavar="N", action=Once, help="longest answer")
     parser.add_argument("--sample", action="store_true", help="draw words instead of taking the likeliest")
-    parser.add_argument("--temperature", type=float, default=1.0, action=Once, help="of the drawing")
+    parser.add_argument(
+        "--temperature", type=float, action=Once, help="of the drawing; with --trajectories, of thoughts; default: 1"
+    )
     parser.add_argument("--seed", type=int, default=0, action=Once, help="of the drawing")
+    _trajectory_arguments(parser)
+    parser.add_argument(
+        "--fuse", choices=("vote", "likelihood", "value", "weighted"), action=Once, help="how their answers become one"
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:
     _hide_loading_bars()
+    if arguments.trajectories is not None:
+        return _reason(arguments)
+    _refuse_without_trajectories(arguments, "token_temperature", "spread", "fuse")
     from unspoken.answer import ask, render
     from unspoken.run_directory import open_run
 
@@ -273,10 +336,33 @@ def _run(arguments: argparse.Namespace) -> int:
         num_thoughts=arguments.thoughts,
         max_new_tokens=arguments.max_new_tokens,
         sample=arguments.sample,
-        temperature=arguments.temperature,
+        temperature=1.0 if arguments.temperature is None else arguments.temperature,
         seed=arguments.seed,
     )
     say(render(answer, show_thoughts=arguments.show_thoughts))
+    return DONE
+
+
+def _reason(arguments: argparse.Namespace) -> int:
+    from unspoken.errors import RecipeError
+    from unspoken.reasoning import reason, render
+    from unspoken.run_directory import open_run
+
+    if arguments.sample:
+        raise RecipeError("unspoken run", ["sample: trajectories have a temperature of words; use --token-temperature"])
+    reasoning = reason(
+        open_run(arguments.run),
+        arguments.question,
+        num_trajectories=arguments.trajectories,
+        images=arguments.image,
+        fuse=arguments.fuse or "vote",
+        num_thoughts=arguments.thoughts,
+        max_new_tokens=arguments.max_new_tokens,
+        seed=arguments.seed,
+        return_all_trajectories=True,
+        **_chance(arguments),
+    )
+    say(render(reasoning, show_thoughts=arguments.show_thoughts))
     return DONE
 
 

@@ -41,10 +41,26 @@ class StagedDataset(Dataset[StagedExample]):
     def __getitem__(self, index: int) -> StagedExample:
         """Row `index`; a negative index -1 - i is row i with nothing to train, which fills up a short batch."""
         row = self.rows[index if index >= 0 else -1 - index]
+        if row.other_steps:
+            row = one_reasoning(row, self.epoch, self.seed)
         staged = self.layout(row, self.epoch, Random(f"{self.seed}/{self.epoch}/{row.id}"))
         if index >= 0:
             return staged
         return replace(staged, labels=np.full_like(staged.labels, IGNORED))
+
+
+def one_reasoning(row: TokenizedExample, epoch: int, seed: int) -> TokenizedExample:
+    """The row with the reasoning of an epoch alone: in as many epochs as there are, each once, in an order by chance.
+
+    Args:
+        row: A row with `other_steps`.
+        epoch: Counted from 0.
+        seed: With the row's id and the number of the round it decides the order.
+    """
+    known = (row.steps, *row.other_steps)
+    rng = Random(f"{seed}/reasoning/{epoch // len(known)}/{row.id}")
+    order = sorted(range(len(known)), key=lambda _: rng.random())
+    return replace(row, steps=known[order[epoch % len(known)]], other_steps=())
 
 
 class Batches(Sampler[list[int]]):

@@ -1,7 +1,7 @@
 """Example -> TokenizedExample: every piece of text becomes token ids, once."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -39,26 +39,28 @@ def tokenize(
     end = np.array([tokenizer.eos_token_id], dtype=np.int32)
     tokenized, problems = [], []
     for example, row in zip(examples, written, strict=True):
-        tokens = [encoded[piece] for piece in row]
-        first_premise, first_question = len(example.premises), 2 * len(example.premises)
-        first_step = first_question + 1 + len(example.rewordings)
+        tokens = iter([encoded[piece] for piece in row])
+        num_premises = len(example.premises)
+        # in the order of `pieces`
         tokenized.append(
             TokenizedExample(
                 id=example.id,
                 start=np.concatenate([start, *[image_slot] * len(example.images)]),
-                premises=tuple(tokens[first_premise:first_question]),
-                questions=tuple(tokens[first_question:first_step]),
-                steps=tuple(tokens[first_step:-1]),
-                answer=np.concatenate([tokens[-1], end]),
+                openings=tuple(islice(tokens, num_premises)),
+                premises=tuple(islice(tokens, num_premises)),
+                questions=tuple(islice(tokens, 1 + len(example.rewordings))),
+                steps=tuple(islice(tokens, len(example.steps))),
+                other_steps=tuple(tuple(islice(tokens, len(steps))) for steps in example.other_steps),
+                answer=np.concatenate([next(tokens), end]),
+                choices=tuple(np.concatenate([choice, end]) for choice in tokens),
                 answer_start=answer_start,
                 frontiers=_frontiers(example, tokenizer),
-                openings=tuple(tokens[:first_premise]),
             )
         )
         problems += [
             f"row {example.id}: a word of {piece.strip()!r} is not in the vocabulary; "
             "add such rows to the training data"
-            for piece in row[first_premise:]
+            for piece in dict.fromkeys(row[num_premises:])
             if piece in unknown
         ]
     if problems:
@@ -68,15 +70,16 @@ def tokenize(
 
 
 def pieces(example: Example, text: TextFormat) -> Iterator[str]:
-    """The texts of an example that are tokenised each on its own, in the order of `TokenizedExample`."""
+    """The texts of an example that are tokenised each on its own, in the order in which `tokenize` takes them."""
     yield from example.premises
     for premise in example.premises:
         yield text.premise_separator + premise
     for question in (example.question, *example.rewordings):
         yield (text.premise_separator if example.premises else "") + question + text.question_end
-    for step in example.steps:
+    for step in chain(example.steps, *example.other_steps):
         yield step + text.step_end
-    yield text.answer_start + example.answer
+    for answer in (example.answer, *example.choices):
+        yield text.answer_start + answer
 
 
 def _encode(texts: Iterable[str], tokenizer: PreTrainedTokenizerBase) -> dict[str, Tokens]:

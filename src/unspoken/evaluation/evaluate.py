@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import MISSING, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,18 @@ from unspoken import files
 from unspoken.config import EvaluateSettings
 from unspoken.data.tokenizer import image_token, thought_tokens
 from unspoken.device import best_device, environment, join_processes, rank
-from unspoken.errors import DataError
+from unspoken.errors import DataError, RecipeError
 from unspoken.evaluation.image_controls import Blank, image_controls
 from unspoken.evaluation.predict import predict
-from unspoken.evaluation.statistics import aggregate
+from unspoken.evaluation.retrieval import evaluate_retrieval, retrieval_table
+from unspoken.evaluation.statistics import aggregate, chance, majority
 from unspoken.prepare import Rows, read_examples, tokenize_rows
 from unspoken.recipe import Recipe, override
 from unspoken.recipe.contradictions import IMAGE_CONTROLS
-from unspoken.records import Prediction, Split
-from unspoken.run_directory import PREDICTIONS, RESULTS, Run, open_run
+from unspoken.records import Evaluation, Prediction, Split
+from unspoken.run_directory import PREDICTIONS, RESULTS, Run, is_contrastive, open_run, read_recipe
 from unspoken.seeing import blank_image
+from unspoken.tasks import Task
 
 logger = logging.getLogger(__name__)
 
@@ -50,14 +52,23 @@ def evaluate(
     """
     run, data = Path(run), Path(data) if data is not None else None
     join_processes()
+    if is_contrastive(run):
+        if overrides:
+            raise RecipeError("unspoken eval", [f"{overrides[0]}: what is retrieved has no settings; remove it"])
+        return evaluate_retrieval(run, *_source(read_recipe(run).task, data, split), str(data or split), progress)
     opened = open_run(run)
     opened.model.to(best_device())
     recipe = override(opened.recipe, [f"evaluate.{change}" for change in overrides])
     rows = rows_of(opened, recipe, data, split)
     conditions = {"none": _predict(opened, recipe, rows, "none", progress)}
     thinks = any(prediction.num_thoughts for prediction in conditions["none"])
+    sees = opened.model.model.image_slots is not None
+    unseen = [] if sees else [control for control in recipe.evaluate.controls if control in IMAGE_CONTROLS]
+    if unseen:
+        logger.warning("this model reads the words alone, so these controls are left out: %s", ", ".join(unseen))
     for control in recipe.evaluate.controls:
-        if thinks or control in IMAGE_CONTROLS:
+        # what is not there cannot be taken away
+        if control not in unseen and (thinks or control in IMAGE_CONTROLS):
             conditions[control] = _predict(opened, recipe, rows, control, progress)
     results = summarise(opened, recipe, rows, conditions, str(data) if data else split)
     if rank() == 0:
@@ -71,14 +82,17 @@ def rows_of(opened: Run, recipe: Recipe, data: Path | None, split: Split) -> Row
     Raises:
         DataError: The task reads no file, or the rows cannot be used.
     """
-    task = recipe.task
-    if data is not None:
-        if "test" not in type(task).model_fields:
-            raise DataError(f"{task.name} makes its own rows and reads no file; leave --data out, or choose a --split")
-        task = task.model_copy(update={"test": data})
-        split = "test"
-    examples, ledger = read_examples(task, split)
+    examples, ledger = read_examples(*_source(recipe.task, data, split))
     return tokenize_rows(recipe, examples, ledger, opened.tokenizer, opened.model)
+
+
+def _source(task: Task, data: Path | None, split: Split) -> tuple[Task, Split]:
+    """The task and the split that hold the rows: a file is the test split of the task that reads it."""
+    if data is None:
+        return task, split
+    if "test" not in type(task).model_fields:
+        raise DataError(f"{task.name} makes its own rows and reads no file; leave --data out, or choose a --split")
+    return task.model_copy(update={"test": data}), "test"
 
 
 def _predict(
@@ -94,7 +108,7 @@ def _predict(
     tokens = thought_tokens(opened.tokenizer)
     settings: EvaluateSettings = recipe.evaluate
     prompts = [recipe.method.prompt(row, opened.stage, tokens) for row in rows.tokenized]
-    if control in IMAGE_CONTROLS and opened.model.model.image_slots is not None:
+    if control in IMAGE_CONTROLS:
         shown = image_controls(image_token(opened.tokenizer), Blank(blank_image(recipe)))
         prompts, control = shown[control](prompts), "none"
     return predict(
@@ -106,6 +120,7 @@ def _predict(
         batch_size=settings.batch_size,
         max_new_tokens=settings.max_new_tokens,
         control=control,
+        choices=[row.choices for row in rows.tokenized] if all(row.choices for row in rows.tokenized) else (),
         progress=advance,
     )
 
@@ -118,11 +133,13 @@ def summarise(
     `accuracy_without_thoughts` is that of the control `zero`, null where it was not measured. A method without thoughts
     loses nothing when they are taken away.
     """
-    figures = {condition: asdict(aggregate(predictions)) for condition, predictions in conditions.items()}
+    figures = {condition: plain(aggregate(predictions)) for condition, predictions in conditions.items()}
     thinks = figures["none"]["thoughts_per_answer"] > 0
     without = figures.get("zero") if thinks else figures["none"]
+    guesses = {"chance": chance(rows.examples), "majority": majority(rows.examples)}
     return {
         **figures["none"],
+        **{name: share for name, share in guesses.items() if share is not None},
         "accuracy_without_thoughts": without["accuracy"] if without else None,
         "interval_without_thoughts": without["interval"] if without else None,
         "controls": {condition: values for condition, values in figures.items() if condition != "none"},
@@ -141,28 +158,45 @@ def summarise(
     }
 
 
+def plain(record: Evaluation | Prediction) -> dict[str, Any]:
+    """A record as plain values, without what does not apply to the task."""
+    found = {field.name: getattr(record, field.name) for field in fields(record)}
+    optional = {field.name for field in fields(record) if field.default is not MISSING}
+    return {name: value for name, value in found.items() if value is not None or name not in optional}
+
+
 def _write(run: Path, results: dict[str, Any], conditions: dict[str, list[Prediction]]) -> None:
     """Put results and predictions into the run, in place of those of an earlier evaluation."""
     for earlier in (run / RESULTS, *run.glob("predictions.*.jsonl")):
         files.remove(earlier)
     for condition, predictions in conditions.items():
         name = PREDICTIONS if condition == "none" else f"predictions.{condition}.jsonl"
-        files.write_json_lines(run / name, [asdict(prediction) for prediction in predictions])
+        files.write_json_lines(run / name, [plain(prediction) for prediction in predictions])
     files.write_json(run / RESULTS, results)
 
 
 def table(results: dict[str, Any]) -> str:
     """The figures as lines of text: one for the model as trained, one for each control."""
-    lines = [
-        f"{'condition':<16} {'accuracy':>8}  {'95% interval':<15} {'n':>6} {'words':>7} {'thoughts':>9} {'passes':>7}"
-    ]
+    if results["method"] == "contrastive":
+        return retrieval_table(results)
+    kinds = {"accuracy": "", "by choice": "choice_", "soft": "soft_"}
+    kinds = {title: prefix for title, prefix in kinds.items() if f"{prefix}accuracy" in results}
+    titles = "  ".join(f"{title:>9}  {'95% interval':<14}" for title in kinds)
+    lines = [f"{'condition':<15} {titles}  {'n':>6} {'words':>7} {'thoughts':>9} {'passes':>7}"]
     for name, figures in [("as trained", results), *sorted(results["controls"].items())]:
-        low, high = figures["interval"]
+        shares = "  ".join(
+            f"{figures[f'{prefix}accuracy']:>9.3f}  [{low:.3f}, {high:.3f}]"
+            for prefix in kinds.values()
+            for low, high in [figures[f"{prefix}interval"]]
+        )
         lines.append(
-            f"{name:<16} {figures['accuracy']:>8.3f}  [{low:.3f}, {high:.3f}]  {figures['n']:>6} "
-            f"{figures['tokens_per_answer']:>7.1f} {figures['thoughts_per_answer']:>9.1f} "
-            f"{figures['passes_per_answer']:>7.1f}"
+            f"{name:<15} {shares}  {figures['n']:>6} {figures['tokens_per_answer']:>7.1f} "
+            f"{figures['thoughts_per_answer']:>9.1f} {figures['passes_per_answer']:>7.1f}"
         )
     unanswered = results["num_unanswered"]
     lines.append(f"{unanswered} of {results['n']} rows gave no answer that could be read; they count as not right")
+    if "chance" in results:
+        lines.append(
+            f"a guess among the choices {results['chance']:.3f}, the same answer always {results['majority']:.3f}"
+        )
     return "\n".join(lines)

@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import groupby
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +14,12 @@ from transformers import Cache, PreTrainedTokenizerBase
 from unspoken.data.collate import collate, inputs_of
 from unspoken.device import gather_rows, in_group, rank, shares_parameters, world_size
 from unspoken.evaluation.controls import controlled
+from unspoken.evaluation.likelihood import Reading, first_logits, log_likelihoods
 from unspoken.model import LatentForCausalLM
-from unspoken.records import Example, Prediction, StagedExample
+from unspoken.model.cache import growing_cache
+from unspoken.records import Example, Prediction, StagedExample, Tokens
 from unspoken.tasks.base import Task
+from unspoken.trajectories.halting import halted
 
 
 def predict(
@@ -27,28 +32,39 @@ def predict(
     batch_size: int = 64,
     max_new_tokens: int | None = None,
     control: str = "none",
+    choices: Sequence[Sequence[Tokens]] = (),
     progress: Callable[[int], None] = lambda rows: None,
 ) -> list[Prediction]:
-    """Answer every example greedily and score the answers.
+    """Answer every example greedily and score the answers; weigh the choices of each, where they are given.
 
     Args:
         model: Put into evaluation mode for the time being.
         tokenizer: Its own.
         task: Scores the answers.
         examples: The rows.
-        prompts: What the model reads for each of them.
+        prompts: What the model reads for each of them; a policy that halts does without some of their slots.
         batch_size: Rows generated together.
         max_new_tokens: Longest answer in tokens; default: the task's.
         control: What the thoughts are replaced by, see `controls.controlled`.
+        choices: Those of each example as tokens, to be compared by their likelihood; empty: they are not compared.
         progress: Called with the number of rows done.
 
     Returns:
         One prediction an example, in their order, the same on every process.
     """
     was_training = model.training
-    rows = []
+    found: dict[int, Prediction] = {}
+    weighed: dict[int, list[float]] = {}
+
+    def weigh(rows: Sequence[int], reading: Reading) -> None:
+        positions = [mine[row] for row in rows]
+        # forced tokens are those that every choice begins with, and they are read already
+        offered = [[choice[used[i].num_forced :] for choice in choices[i]] for i in positions]
+        weighed.update(zip(positions, log_likelihoods(model, reading, offered), strict=True))
+
     try:
         model.eval()
+        prompts = halted(model, prompts, batch_size)
         context, used = controlled(model, prompts, control)
         # processes that cannot exchange rows, or that must run the same passes, each answer all of them
         shared = in_group() and not shares_parameters()
@@ -60,15 +76,27 @@ def predict(
                 batch_size,
                 max_new_tokens or task.max_new_tokens,
                 exchange=control == "another_row",
+                behind=weigh if choices else None,
             ):
                 position = mine[index]
-                prediction = judge(model, tokenizer, task, examples[position], used[position], tokens)
-                rows.append({"position": position, **asdict(prediction)})
+                found[position] = judge(model, tokenizer, task, examples[position], used[position], tokens)
+                if choices:
+                    values = weighed[position]
+                    likeliest = examples[position].choices[values.index(max(values))]
+                    found[position] = replace(found[position], log_likelihoods=tuple(values), likeliest=likeliest)
                 progress(1)
     finally:
         model.train(was_training)
-    gathered = sorted(gather_rows(rows, model.device) if shared else rows, key=lambda row: int(row["position"]))
-    return [Prediction(**{key: value for key, value in row.items() if key != "position"}) for row in gathered]
+    if shared:
+        rows = [{"position": position, **asdict(prediction)} for position, prediction in found.items()]
+        found = {int(row.pop("position")): _prediction(row) for row in gather_rows(rows, model.device)}
+    return [found[position] for position in sorted(found)]
+
+
+def _prediction(row: dict[str, Any]) -> Prediction:
+    """A prediction that travelled as JSON, which knows no tuples."""
+    lists = ("log_likelihoods", "images")
+    return Prediction(**{**row, **{name: None if row[name] is None else tuple(row[name]) for name in lists}})
 
 
 def judge(
@@ -102,6 +130,8 @@ def judge(
         num_thoughts=prompt.num_thoughts,
         num_tokens=len(tokens),
         num_passes=model.model.schedule.extra_passes(prompt.num_thoughts) + len(tokens),
+        credit=task.credit(example, score.predicted),
+        images=tuple(str(Path(task.image_root or "", image)) for image in example.images) or None,
     )
 
 
@@ -114,6 +144,7 @@ def answers(
     *,
     exchange: bool = False,
     thinking: Callable[[Sequence[int]], AbstractContextManager[Cache | None]] = lambda rows: nullcontext(),
+    behind: Callable[[Sequence[int], Reading], None] | None = None,
 ) -> Iterator[tuple[int, list[int]]]:
     """Greedy answers, each with the index of its prompt; order as computed: rows of like length together.
 
@@ -124,30 +155,39 @@ def answers(
         max_new_tokens: Longest answer.
         exchange: Rows take thoughts from each other: a batch of one gets a second row, whose answer is left out.
         thinking: For the indices of a batch, what holds while it is answered, and a cache to write to if not its own.
+        behind: Called with the indices of a batch, before its answers come, and with what the model has read of it.
     """
     pad, end = model.config.pad_token_id or 0, model.config.eos_token_id
     # a model that fills all its positions without an end has no more to say
     positions = model.num_positions
-    for chosen in _batches(prompts, batch_size, positions - max_new_tokens):
+    for chosen in batches(prompts, batch_size, positions - max_new_tokens):
         company = _company(prompts, chosen[0]) if exchange and len(chosen) == 1 else []
         batch = collate([prompts[index] for index in [*chosen, *company]], pad_id=pad, align=False)
         inputs = inputs_of(batch, model.device)
         inputs.pop("position_ids")  # counted from the mask, also behind the prompt
-        with thinking(chosen) as cache:
+        columns = batch["input_ids"].size(1)
+        with thinking(chosen) as cache, first_logits(model) as first:
+            if behind is not None and cache is None:
+                cache = growing_cache(columns)
             output = model.generate(
                 **inputs,
-                max_new_tokens=min(max_new_tokens, positions - batch["input_ids"].size(1)),
+                max_new_tokens=min(max_new_tokens, positions - columns),
                 do_sample=False,
                 eos_token_id=end,
                 pad_token_id=pad,
                 **({} if cache is None else {"past_key_values": cache}),
             )
-        written = output[: len(chosen), batch["input_ids"].size(1) :].tolist()
+            if behind is not None and cache is not None:
+                # without what was written behind them; 0 would not remove nothing in every version
+                if written_columns := cache.get_seq_length() - columns:
+                    cache.crop(-written_columns)
+                behind(chosen, Reading(inputs["attention_mask"], first[0], cache))
+        written = output[: len(chosen), columns:].tolist()
         for index, tokens in zip(chosen, written, strict=True):
             yield index, tokens[: tokens.index(end) + 1] if end in tokens else tokens
 
 
-def _batches(prompts: Sequence[StagedExample], batch_size: int, roomy: int) -> Iterator[list[int]]:
+def batches(prompts: Sequence[StagedExample], batch_size: int, roomy: int) -> Iterator[list[int]]:
     """Indices of prompts that are answered together.
 
     Prompts longer than `roomy` meet the end of the positions before that of their answer: they share a batch only with

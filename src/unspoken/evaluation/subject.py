@@ -13,6 +13,7 @@ from unspoken.model import LatentForCausalLM
 from unspoken.prepare import tokenize_rows
 from unspoken.records import Example, Ledger, Prediction, StagedExample, TokenizedExample
 from unspoken.run_directory import Run
+from unspoken.trajectories.halting import halted
 
 
 class Change:
@@ -64,9 +65,10 @@ class Subject:
         return cls(run, examples, rows.tokenized, progress)
 
     def prompts(self, num_thoughts: int | None = None) -> list[StagedExample]:
-        """What the run reads; with as many thoughts as trained, or another number."""
+        """What the run reads; with as many thoughts as trained, or as its policy wants, or another number."""
         tokens, stage = thought_tokens(self.run.tokenizer), self.run.stage
-        return [self.run.recipe.method.prompt(row, stage, tokens, num_thoughts) for row in self.tokenized]
+        prompts = [self.run.recipe.method.prompt(row, stage, tokens, num_thoughts) for row in self.tokenized]
+        return prompts if num_thoughts is not None else halted(self.run.model, prompts, self.batch_size)
 
     def record(self) -> Recorded:
         """What the model thinks about the rows."""

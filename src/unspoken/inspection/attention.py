@@ -11,12 +11,13 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from unspoken.inspection.filled import filled
 from unspoken.model import LatentForCausalLM
-from unspoken.records import Example, Graph, StagedExample, TokenizedExample
+from unspoken.records import Example, Graph, StagedExample, TokenizedExample, Tokens
 from unspoken.tasks.graph import distances, frontiers
 
 Groups = dict[str, list[float]]
@@ -39,25 +40,49 @@ def plain_attention(model: LatentForCausalLM) -> Iterator[None]:
 
 
 @torch.no_grad()
-def attention_weights(model: LatentForCausalLM, prompt: StagedExample, thoughts_KD: Tensor) -> list[Tensor]:
-    """Attention of one prompt, mean over heads: one (L, L) tensor a layer, each row with sum 1."""
+def attention_weights(
+    model: LatentForCausalLM, prompt: StagedExample, thoughts_KD: Tensor, written: Tokens | None = None
+) -> list[Tensor]:
+    """Attention of one prompt, mean over heads: one (L, L) tensor a layer, each row with sum 1.
+
+    Args:
+        model: Within `plain_attention`.
+        prompt: What it reads.
+        thoughts_KD: Its thoughts.
+        written: Words behind the prompt.
+    """
     output = model.model.language_model(
-        inputs_embeds=filled(model, prompt, thoughts_KD), output_attentions=True, use_cache=False
+        inputs_embeds=filled(model, prompt, thoughts_KD, written), output_attentions=True, use_cache=False
     )
     return [each[0].float().mean(dim=0).cpu() for each in output.attentions]
 
 
 def attention_by_group(
-    weights: Sequence[Tensor], prompt: StagedExample, row: TokenizedExample, example: Example, per_step: int
+    weights: Sequence[Tensor],
+    prompt: StagedExample,
+    row: TokenizedExample,
+    example: Example,
+    per_step: int,
+    image_id: int | None = None,
 ) -> Iterator[tuple[int, int, str, float]]:
-    """(layer, thought, group, attention): for facts the mean over those of the group, else the sum over positions."""
+    """(layer, thought, group, attention): for facts the mean over those of the group, else the sum over positions.
+
+    Args:
+        weights: For each layer the attention of all positions of the prompt, (L, L).
+        prompt: What they belong to.
+        row: The question as tokens.
+        example: The question as text.
+        per_step: Thoughts that stand for one step.
+        image_id: Id of `<|image|>`, of a model that sees.
+    """
     first = prompt.first_thought
     assert first is not None, "only prompts with thoughts are looked into"
     spans, end = premise_spans(row)
     edges = [None if example.graph is None else edge_of(premise, example.graph) for premise in example.premises]
+    is_image_L = torch.from_numpy(np.isin(prompt.input_ids, () if image_id is None else image_id))
     for layer, weights_LL in enumerate(weights, 1):
         for k in range(prompt.num_thoughts):
-            from_thought = weights_LL[first + k]
+            from_thought = weights_LL[first + k].masked_fill(is_image_L, 0)
             groups: Groups = {}
             for span, edge in zip(spans, edges, strict=False):
                 if edge is not None and example.graph is not None:
@@ -65,6 +90,8 @@ def attention_by_group(
                     groups.setdefault(kind, []).append(float(from_thought[span].sum()))
             for kind, each in groups.items():
                 yield layer, k + 1, kind, sum(each) / len(each)
+            if bool(is_image_L.any()):
+                yield layer, k + 1, "images", float(weights_LL[first + k][is_image_L].sum())
             yield layer, k + 1, "all facts", float(from_thought[: spans[-1].stop if spans else 0].sum())
             yield layer, k + 1, "question", float(from_thought[spans[-1].stop if spans else 0 : end].sum())
             yield layer, k + 1, "thoughts", float(from_thought[first : first + k + 1].sum())

@@ -24,6 +24,7 @@ from unspoken.inspection import lens as lenses
 from unspoken.inspection import search, tracing
 from unspoken.inspection.attention import attention_by_group, attention_weights, plain_attention
 from unspoken.inspection.filled import decoder_layers
+from unspoken.inspection.images import seen_images
 from unspoken.inspection.outcomes import outcomes, written_after
 from unspoken.inspection.probes import probe
 from unspoken.records import Prediction, Split
@@ -193,6 +194,7 @@ def _example(
     return {
         "id": example.id,
         "question": answered.question,
+        "images": [asdict(each) for each in seen_images(subject, recorded, row)],
         "expected": example.answer,
         "text": answered.text,
         "verdict": answered.verdict,
@@ -259,7 +261,12 @@ def _attention(subject: Subject, recorded: Recorded, omitted: list[dict[str, str
             for done, row in enumerate(rows, 1):
                 weights = attention_weights(model, prompts[row], recorded.thoughts[row])
                 entries = attention_by_group(
-                    weights, prompts[row], subject.tokenized[row], subject.examples[row], per_step
+                    weights,
+                    prompts[row],
+                    subject.tokenized[row],
+                    subject.examples[row],
+                    per_step,
+                    model.config.image_token_id,
                 )
                 for layer, thought, group, share in entries:
                     sums.setdefault((layer, thought), {}).setdefault(group, []).append(share)

@@ -1,6 +1,6 @@
 """An inspection as lines of text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -17,6 +17,8 @@ def table(inspection: Mapping[str, Any]) -> str:
             held = thought["oracle"]
             known = f"   should hold {'/'.join(held['words'])}: rank {held['rank']}" if held else ""
             lines.append(f"  thought {number}: {words}{known}")
+        for image in example["images"]:
+            lines.append(f"  {image['path']}: {_looks(image['attention'])}")
         forced = " | ".join(repr(each["text"].strip()) for each in example["forced"])
         lines.append(f"  made to write after 0, 1 ... thoughts: {forced}")
     lines += ["", "lens       thought  top-1  95% interval    top-5  shuffled"]
@@ -62,6 +64,15 @@ def table(inspection: Mapping[str, Any]) -> str:
         ]
     lines += ["", *(f"left out: {each['section']}: {each['reason']}" for each in inspection["omitted"])]
     return "\n".join(lines).rstrip()
+
+
+def _looks(attention: Sequence[Sequence[float]] | None) -> str:
+    """How much of its attention each thought and the answer pay to an image."""
+    if attention is None:
+        return "this decoder does not show its attention"
+    names = [*(f"thought {number}" for number in range(1, len(attention))), "the answer"]
+    shares = ", ".join(f"{name} {sum(slots):.2f}" for name, slots in zip(names, attention, strict=True))
+    return f"looked at by {shares}"
 
 
 def _interval(interval: tuple[float, float]) -> str:

@@ -69,10 +69,10 @@ def pairs(
     All have the number of thoughts that most prompts have and the same kinds of places, so that they share one grid.
     """
     count = Counter(prompt.num_thoughts for prompt in prompts).most_common(1)[0][0]
-    alike: dict[tuple[int, int | None], list[int]] = {}
+    alike: dict[tuple[int, int | None, int], list[int]] = {}
     for index, prompt in enumerate(prompts):
         if prompt.num_thoughts == count > 0:
-            key = (len(prompt.input_ids), prompt.first_thought)
+            key = (len(prompt.input_ids), prompt.first_thought, len(prompt.images))
             alike.setdefault(key, []).append(index)
     rng = np.random.default_rng(seed)
     found: list[Pair] = []
@@ -89,7 +89,7 @@ def pairs(
                     filled(model, prompts[one], thoughts[one], shared),
                     filled(model, prompts[two], thoughts[two], shared),
                     int(rows[one].answer[split]),
-                    _places(prompts[one], len(shared)),
+                    _places(prompts[one], len(shared), model.config.image_token_id),
                 )
             )
     kinds = Counter(tuple(pair.places) for pair in found)
@@ -105,10 +105,13 @@ def _where_they_part(one: Tokens, two: Tokens) -> int | None:
     return None
 
 
-def _places(prompt: StagedExample, num_written: int) -> dict[str, slice]:
+def _places(prompt: StagedExample, num_written: int, image_id: int | None) -> dict[str, slice]:
     first = prompt.first_thought
     assert first is not None, "only prompts with thoughts are paired"
+    images = np.flatnonzero(np.isin(prompt.input_ids, () if image_id is None else image_id)).tolist()
     places = {"question": slice(0, first)}
+    if images:  # they stand together, with at most the beginning of the sequence in front, equal in all
+        places = {"images": slice(images[0], images[-1] + 1), "question": slice(images[-1] + 1, first)}
     places |= {f"thought {k + 1}": slice(first + k, first + k + 1) for k in range(prompt.num_thoughts)}
     behind = slice(first + prompt.num_thoughts, len(prompt.input_ids) + num_written)
     return places | ({"behind them": behind} if behind.stop > behind.start else {})

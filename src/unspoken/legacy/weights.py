@@ -3,6 +3,8 @@
 base_causallm.transformer.h.0.ln_1.weight  ->  model.language_model.h.0.ln_1.weight
 base_causallm.lm_head.weight               ->  lm_head.weight
 embedding.weight                               the table a second time
+
+The released code adds its tokens in the order start, end, latent; here, as in MultiCoCo, it is start, latent, end.
 """
 
 import zipfile
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
 def import_checkpoint(path: Path) -> "dict[str, Tensor]":
     """The weights in a released `checkpoint_N` file, under the names of `LatentForCausalLM`.
 
-    Nothing in the file is executed. Every key is accounted for: moved, or known to hold nothing of its own.
+    Nothing in the file is executed. Every key is accounted for: moved, or known to hold nothing of its own. Rows of the
+    thought tokens, which only checkpoints of the class Coconut have, stand in the order of `data.tokenizer`.
 
     Raises:
         CheckpointError: The file cannot be read, holds other things than finite weights, or keys that no rule covers.
@@ -40,8 +43,9 @@ def import_checkpoint(path: Path) -> "dict[str, Tensor]":
         raise CheckpointError(f"{path} holds no dictionary of weights; give a checkpoint_N file of the released code")
     moved: dict[str, Tensor] = {}
     unknown = []
+    names = {key: key.removeprefix("module.") for key in state}
     for key, value in state.items():
-        inner = key.removeprefix("module.").removeprefix("base_causallm.")
+        inner = names[key].removeprefix("base_causallm.")
         new = _new_name(inner)
         if new is not None:
             moved[new] = value
@@ -51,10 +55,23 @@ def import_checkpoint(path: Path) -> "dict[str, Tensor]":
         listed = ", ".join(unknown[:20]) + (f" and {len(unknown) - 20} more" if len(unknown) > 20 else "")
         raise CheckpointError(f"{path} holds weights of no Coconut model: {listed or 'none at all'}; give another file")
     _check_weights(path, moved, state)
+    if any(name.startswith("base_causallm.") for name in names.values()) and not any(map(_is_blind, names.values())):
+        moved |= {name: _reordered(moved[name]) for name in (*_TABLES, "lm_head.weight") if name in moved}
     return moved
 
 
+def _is_blind(key: str) -> bool:
+    return key.startswith(("vision_encoder.", "vision_projector."))
+
+
 _TABLES = ("model.language_model.wte.weight", "model.language_model.embed_tokens.weight")
+
+
+def _reordered(table: "Tensor") -> "Tensor":
+    """A table whose last rows are start, end, latent as one where they are start, latent, end."""
+    import torch
+
+    return torch.cat([table[:-2], table[-1:], table[-2:-1]])
 
 
 def _new_name(key: str) -> str | None:
@@ -67,8 +84,11 @@ def _new_name(key: str) -> str | None:
 
 
 def _holds_nothing(key: str) -> bool:
-    """The embedding table a second time, and the causal masks that old releases of transformers saved."""
-    return key == "embedding.weight" or key.endswith((".attn.bias", ".attn.masked_bias"))
+    """The embedding table a second time, and the causal masks that old releases of transformers saved.
+
+    And the eyes of MultiCoCo: to the version that has these names no image was ever shown, so they learned nothing.
+    """
+    return key == "embedding.weight" or key.endswith((".attn.bias", ".attn.masked_bias")) or _is_blind(key)
 
 
 def _check_weights(path: Path, moved: "Mapping[str, Tensor]", state: "Mapping[str, Tensor]") -> None:

@@ -35,7 +35,7 @@ from unspoken.model.configuration import LatentConfig
 from unspoken.model.loss import head_logits, next_token_loss, trained_states
 from unspoken.model.passes import Sequence, Single, build_schedule
 from unspoken.model.vision import ImageSlots
-from unspoken.thoughts import ThoughtSource, build_source
+from unspoken.thoughts import ThoughtSource, Vocabulary, build_source
 
 
 @dataclass
@@ -134,6 +134,7 @@ class LatentModel(LatentPreTrainedModel):
         if config.vision is not None:
             std = float(getattr(config.text_config, "initializer_range", 0.02))
             self.image_slots = ImageSlots(config.vision, config.hidden_size, std)
+            self._no_split_modules = _blocks(self.image_slots.encoder)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
@@ -269,6 +270,7 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
                 raise RecipeError("model", [f"{config.text_config.model_type} scales its logits by {unsupported}"])
         self.model = LatentModel(config, language_model)
         self.lm_head = lm_head or nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.model.thought_source.attach(Vocabulary(self))
         table = self.model.get_input_embeddings()
         name = next(name for name, module in self.model.language_model.named_modules() if module is table)
         self._tied_weights_keys = {"lm_head.weight": f"model.language_model.{name}.weight"}
@@ -312,7 +314,11 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
 
     def read(self, states: Tensor) -> Tensor:
         """Probabilities of all tokens, (..., V) in fp32, as the head reads them from states or thoughts, (..., D)."""
-        return head_logits(self.lm_head, states, self._softcap).float().softmax(dim=-1)
+        return self.logits(states).softmax(dim=-1)
+
+    def logits(self, states: Tensor) -> Tensor:
+        """Logits of all tokens, (..., V) in fp32, as the head reads them from states or thoughts, (..., D)."""
+        return head_logits(self.lm_head, states, self._softcap).float()
 
     def _prepare_cache_for_generation(
         self,
@@ -394,6 +400,13 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
             thought_mask=output.thought_mask,
             num_passes=output.num_passes,
         )
+
+
+def _blocks(encoder: PreTrainedModel | None) -> set[str]:
+    """Classes of an encoder that FSDP shards. It names those of text as well, and accelerate refuses absent ones."""
+    if encoder is None:
+        return set()
+    return set(encoder._no_split_modules or ()) & {type(module).__name__ for module in encoder.modules()}
 
 
 def register() -> None:

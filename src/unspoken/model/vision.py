@@ -79,10 +79,15 @@ class Queries(Projector):
         width: D.
         std: See `Projector`.
         heads: Attention heads.
+
+    Raises:
+        ValueError: D is not a multiple of the heads.
     """
 
     def __init__(self, num_patches: int, feature_size: int, slots: int, width: int, std: float, heads: int = 4) -> None:
         super().__init__()
+        if width % heads:
+            raise ValueError(f"the model's width {width} is not a multiple of {heads} heads; set other heads")
         self.norm = nn.LayerNorm(feature_size)
         self.keys = nn.Linear(feature_size, width)
         self.queries = nn.Parameter(torch.randn(slots, width))

@@ -1,5 +1,6 @@
 """`unspoken plan`: everything a recipe decides, before anything is loaded."""
 
-from unspoken.plan.build import Plan, plan, render
+from unspoken.plan.build import Plan, plan
+from unspoken.plan.text import render
 
 __all__ = ["Plan", "plan", "render"]

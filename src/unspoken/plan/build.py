@@ -9,19 +9,16 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import mean
 
-from unspoken.config import VisionSettings
-from unspoken.plan.estimate import Estimate, estimate, megabytes, minutes
-from unspoken.plan.sample import SAMPLE_ROWS, SUBWORDS, num_special_words, vocabulary_of
+from unspoken.methods import Contrastive
+from unspoken.plan.estimate import NO_IMAGES, Estimate, estimate, megabytes
+from unspoken.plan.eyes import Eyes, read_eyes
+from unspoken.plan.sample import Data, num_special_words, read_data, tokens_per_word, words_in
 from unspoken.plan.shape import Shape, checkpoint_shape, new_shape, num_parameters
-from unspoken.plan.stage_table import Stage, is_final, layouts, stage_table
+from unspoken.plan.stage_table import Stage, is_final, layouts, positions, stage_table
 from unspoken.recipe import Recipe, sparse
 from unspoken.recipe.batching import Batching, split_batch
-from unspoken.recipe.strict_yaml import to_yaml
-from unspoken.records import Example
-
-MUCH_MEMORY = 8e9
-"""Bytes above which a plan says what a smaller micro-batch would take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +31,10 @@ class Plan:
         rows: Training rows; None where the data is not given yet.
         steps_per_epoch: Optimizer steps of an epoch; None likewise.
         stages: The stage table, in order.
-        num_parameters: Exact from scratch; None where the shape of a checkpoint is not known.
+        num_parameters: Exact from scratch, eyes included; None where the shape of a checkpoint is not known.
         vocabulary: Token embeddings; None likewise.
+        eyes: What makes the model see, which may be known in part; None where it sees nothing.
+        num_images: Different images of the training rows; None where the data is not given yet.
         estimate: Memory and time; None where rows or shape are not known.
         warnings: What may not be what was meant.
     """
@@ -47,6 +46,8 @@ class Plan:
     stages: tuple[Stage, ...]
     num_parameters: int | None
     vocabulary: int | None
+    eyes: Eyes | None
+    num_images: int | None
     estimate: Estimate | None
     warnings: tuple[str, ...]
 
@@ -66,47 +67,91 @@ def plan(recipe: Recipe, processes: int | None = None) -> Plan:
 
     Raises:
         DataError: A data file that is given cannot be used.
-        RecipeError: The batch cannot be cut into equal parts.
+        RecipeError: The batch cannot be cut into equal parts, or the projector cannot make the slots of an image.
     """
     batching = split_batch(recipe.train, processes or int(os.environ.get("WORLD_SIZE", "1")))
-    sample, rows, words = _data(recipe)
+    data = read_data(recipe.task)
+    if isinstance(recipe.method, Contrastive):
+        return _plan_of_pairs(recipe, recipe.method, batching, data)
+    steps = None if data.rows is None else -(-data.rows // recipe.train.batch_size)
+    shape = _shape(recipe, data.words)
+    eyes = read_eyes(recipe.model.vision, None if shape is None else shape.width)
+    per_word = tokens_per_word(recipe.model.tokenizer or recipe.model.path)
+    stages = tuple(stage_table(recipe, data.sample, steps, _slots(eyes), per_word))
+    parameters = None
+    if shape is not None:
+        seeing = 0 if eyes is None else eyes.num_parameters or 0
+        parameters = num_parameters(shape) + _source_parameters(recipe, shape.width) + seeing
+    return Plan(
+        recipe=recipe,
+        batching=batching,
+        rows=data.rows,
+        steps_per_epoch=steps,
+        stages=stages,
+        num_parameters=parameters,
+        vocabulary=None if shape is None else shape.vocabulary,
+        eyes=eyes,
+        num_images=data.num_images,
+        estimate=_estimate(recipe, batching, shape, eyes, data, stages, per_word),
+        warnings=tuple(_warnings(recipe, data, shape, eyes, stages, per_word)),
+    )
+
+
+def _plan_of_pairs(recipe: Recipe, method: Contrastive, batching: Batching, data: Data) -> Plan:
+    """The plan of a CLIP: images and captions, of which nothing is written."""
+    # with steps as captions a row is as many pairs as it has images
+    pairs = method.pairs(data.sample)
+    rows = None if data.rows is None else data.rows * len(pairs) // max(len(data.sample), 1)
     steps = None if rows is None else -(-rows // recipe.train.batch_size)
-    stages = tuple(stage_table(recipe, sample, steps))
-    shape = _shape(recipe, words)
+    vocabulary = None if recipe.model.tokenizer or data.words is None else num_special_words() + data.words
+    warnings = []
+    if rows is None:
+        warnings.append("the pairs are counted when they are loaded, not here")
+    longest = max((len(words_in(pair.answer)) + 1 for pair in pairs), default=0)
+    if vocabulary is not None and longest > recipe.model.max_positions:
+        warnings.append(
+            f"a caption of the sample takes {longest} positions, the model has {recipe.model.max_positions}: "
+            "raise model.max_positions"
+        )
     return Plan(
         recipe=recipe,
         batching=batching,
         rows=rows,
         steps_per_epoch=steps,
-        stages=stages,
-        num_parameters=None if shape is None else num_parameters(shape) + _source_parameters(recipe, shape.width),
-        vocabulary=None if shape is None else shape.vocabulary,
-        estimate=_estimate(recipe, batching, shape, rows, stages),
-        warnings=tuple(_warnings(recipe, sample, shape, rows, stages)),
+        stages=tuple(stage_table(recipe, pairs, steps)),
+        num_parameters=None if vocabulary is None else _clip_parameters(recipe, method, vocabulary),
+        vocabulary=vocabulary,
+        eyes=None,
+        num_images=data.num_images,
+        estimate=None,
+        warnings=tuple(warnings),
     )
 
 
-def _data(recipe: Recipe) -> tuple[Sequence[Example], int | None, int | None]:
-    """Some rows to measure, the number of training rows, and of different words; None where they are not known yet."""
-    task = recipe.task
-    settings, fixed = task.describe(), task.words()
-    words = None if fixed is None else len(set(fixed))
-    if settings.get("train") is None and "train_rows" in settings:
-        # rows of another split measure as well, and need not be drawn by the thousand
-        return task.examples("validation")[0][:SAMPLE_ROWS], settings["train_rows"], words
-    if settings.get("train") is None:
-        return (), None, words
-    examples, _ = task.examples("train")
-    return examples[:SAMPLE_ROWS], len(examples), words or len(vocabulary_of(examples, task.text))
+def _clip_parameters(recipe: Recipe, method: Contrastive, vocabulary: int) -> int:
+    """Parameters of a new CLIP, counted without storage."""
+    import torch
+    from transformers import CLIPModel
+
+    from unspoken.vision.clip import clip_config
+
+    with torch.device("meta"):
+        model = CLIPModel(clip_config(recipe.model, method, vocabulary))
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def _slots(eyes: Eyes | None) -> int:
+    """Positions that an image takes, as far as they are known."""
+    return 0 if eyes is None else eyes.slots or 0
 
 
 def _shape(recipe: Recipe, words: int | None) -> Shape | None:
-    model = recipe.model
+    model, sees = recipe.model, recipe.model.vision is not None
     if model.path is not None:
-        return checkpoint_shape(model.path)
+        return checkpoint_shape(model.path, sees=sees)
     if model.tokenizer is not None or words is None:
         return None
-    return new_shape(model, num_special_words() + words)
+    return new_shape(model, num_special_words() + sees + words)
 
 
 def _source_parameters(recipe: Recipe, width: int) -> int:
@@ -121,31 +166,31 @@ def _source_parameters(recipe: Recipe, width: int) -> int:
         return sum(parameter.numel() for parameter in build_source(recipe.thoughts, width).parameters())
 
 
-def _eyes(vision: VisionSettings) -> str:
-    """The encoder of images in a few words."""
-    learns = "which learns" if vision.train_encoder else "frozen, its features are kept"
-    if vision.path is not None:
-        return f"the encoder {vision.path}, {learns}"
-    patches = 1 if vision.features == "pooled" else (vision.image_size // vision.patch_size) ** 2
-    return f"a new encoder of {vision.layers} layers, {vision.slots or patches} slots an image, {learns}"
-
-
 def _estimate(
-    recipe: Recipe, batching: Batching, shape: Shape | None, rows: int | None, stages: Sequence[Stage]
+    recipe: Recipe,
+    batching: Batching,
+    shape: Shape | None,
+    eyes: Eyes | None,
+    data: Data,
+    stages: Sequence[Stage],
+    per_word: float,
 ) -> Estimate | None:
-    if shape is None or rows is None or math.isnan(stages[0].length):
+    if shape is None or data.rows is None or math.isnan(stages[0].length):
         return None
+    images = NO_IMAGES
+    if eyes is not None and data.num_images is not None:
+        images = eyes.costs(data.num_images, mean(len(example.images) for example in data.sample), shape.width)
     return estimate(
         shape,
-        rows=rows,
+        rows=data.rows,
         micro=batching.micro,
         processes=batching.processes,
-        steps_per_epoch=-(-rows // recipe.train.batch_size) * batching.accumulation,
+        steps_per_epoch=-(-data.rows // recipe.train.batch_size) * batching.accumulation,
         stages=[
             (
                 stage.last_epoch - stage.first_epoch + 1,
-                stage.length * _tokens_per_word(recipe),
-                stage.num_written * _tokens_per_word(recipe),
+                stage.length,
+                stage.num_written * per_word,
                 stage.thoughts[1],
             )
             for stage in stages
@@ -154,23 +199,22 @@ def _estimate(
         half=recipe.train.precision != "fp32",
         recomputed=recipe.model.checkpoint_passes,
         adapters=recipe.model.lora is not None,
+        images=images,
     )
 
 
-def _tokens_per_word(recipe: Recipe) -> float:
-    return 1.0 if recipe.model.path is None and recipe.model.tokenizer is None else SUBWORDS
-
-
 def _warnings(
-    recipe: Recipe, sample: Sequence[Example], shape: Shape | None, rows: int | None, stages: Sequence[Stage]
+    recipe: Recipe, data: Data, shape: Shape | None, eyes: Eyes | None, stages: Sequence[Stage], per_word: float
 ) -> list[str]:
     train, model, method = recipe.train, recipe.model, recipe.method
+    sample, rows = data.sample, data.rows
     settings = method.model_dump()
     found = []
-    if rows is None:
-        found.append(
-            f"task {recipe.task.describe()['name']} has no data yet: set task.train and task.validation to files"
-        )
+    task = recipe.task.describe()
+    if rows is None and task.get("dataset") is not None:
+        found.append(f"the rows of the data set {task['dataset']} are counted when they are loaded, not here")
+    elif rows is None:
+        found.append(f"task {task['name']} has no data yet: set task.train and task.validation to files")
     elif rows < train.batch_size:
         found.append(f"{rows} rows are fewer than train.batch_size={train.batch_size}: an epoch is one short step")
     if settings.get("pad_thoughts") is False:
@@ -191,81 +235,23 @@ def _warnings(
         ignored = [key for key in shape_keys if key in changed]
         found += [f"model.{key} has no effect, as the shape comes from model.path" for key in ignored]
     if shape is not None and sample:
-        longest = max(max(len(row.input_ids) for row in layouts(recipe, sample, stage.stage)) for stage in stages)
-        positions = round(longest * _tokens_per_word(recipe))
-        if positions > shape.positions:
-            found.append(f"a row of the sample takes about {positions} positions, the model has {shape.positions}")
+        slots = _slots(eyes)
+        longest = max(
+            positions(row, per_word) for stage in stages for row in layouts(recipe, sample, stage.stage, slots)
+        )
+        if round(longest) > shape.positions:
+            found.append(f"a row of the sample takes about {round(longest)} positions, the model has {shape.positions}")
+    if eyes is not None and eyes.settings.train_encoder and data.num_images:
+        found += _too_many_pixels(data.num_images * eyes.bytes_per_image)
     return found
 
 
-def render(plan: Plan) -> str:
-    """The plan as text for a terminal."""
-    recipe, batching = plan.recipe, plan.batching
-    parts = [
-        "Settings that are not defaults",
-        _indented(to_yaml(sparse(recipe)).rstrip()),
-        "",
-        "Stages",
-        *_table(plan),
-        "",
+def _too_many_pixels(size: int) -> list[str]:
+    from unspoken.vision.pixel_inputs import MAX_BYTES
+
+    if size <= MAX_BYTES:
+        return []
+    return [
+        f"the pixels of all images take {megabytes(size)} of memory, {megabytes(MAX_BYTES)} are allowed: "
+        "set model.vision.train_encoder=false"
     ]
-    total = batching.processes * batching.micro * batching.accumulation
-    parts.append(
-        f"Batch       {batching.processes} process{'es' * (batching.processes > 1)} x {batching.micro} rows x "
-        f"{batching.accumulation} accumulated = {total} rows a step"
-    )
-    if plan.steps_per_epoch is not None:
-        epochs = recipe.train.epochs - recipe.train.first_epoch
-        parts.append(
-            f"Steps       {plan.steps_per_epoch:,} an epoch ({plan.rows:,} rows) x {epochs} epochs = "
-            f"{plan.total_steps:,}"
-        )
-    if plan.num_parameters is None:
-        parts.append("Parameters  known when the model is loaded: its shape is in no file here")
-    else:
-        parts.append(f"Parameters  {plan.num_parameters:,} with {plan.vocabulary:,} token embeddings")
-    if recipe.model.vision is not None:
-        parts.append(f"Vision      {_eyes(recipe.model.vision)}; not part of the figures above and below")
-    if plan.estimate is not None:
-        parts.append(f"Memory      about {megabytes(plan.estimate.memory)} a process, to be safe (estimate)")
-        if plan.estimate.memory > MUCH_MEMORY and plan.estimate.smaller:
-            options = ", ".join(f"{rows}: {megabytes(memory)}" for rows, memory in plan.estimate.smaller)
-            parts.append(f"            with train.micro_batch_size {options}; the step and its result stay the same")
-        parts.append(
-            f"Time        about {minutes(plan.estimate.seconds)} of training (estimate: {plan.estimate.basis})"
-        )
-        parts.append(f"Disk        {megabytes(plan.estimate.checkpoint)} a checkpoint")
-    if plan.warnings:
-        parts += ["", *(f"! {warning}" for warning in plan.warnings)]
-    return "\n".join(parts)
-
-
-def _table(plan: Plan) -> list[str]:
-    header = ("epochs", "stage", "thoughts", "still written", "words", "learning rate", "optimizer")
-    lines = [_cells(stage) for stage in plan.stages]
-    if len(lines) > 24:
-        lines = [*lines[:11], ("...",) * len(header), *lines[-12:]]
-    widths = [max(len(line[column]) for line in (header, *lines)) for column in range(len(header))]
-    return ["  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
-            for line in (header, *lines)]  # fmt: skip
-
-
-def _cells(stage: Stage) -> tuple[str, ...]:
-    def span(first: object, last: object) -> str:
-        return f"{first}" if first == last else f"{first}-{last}"
-
-    rates = stage.learning_rates
-    rate = "" if rates is None else f"{rates[0]:.3g}" if rates[0] == rates[1] else f"{rates[0]:.3g} to {rates[1]:.3g}"
-    return (
-        span(stage.first_epoch, stage.last_epoch),
-        str(stage.stage),
-        span(*stage.thoughts),
-        stage.written,
-        "?" if math.isnan(stage.num_written) else f"{stage.num_written:.1f}",
-        rate,
-        stage.optimizer,
-    )
-
-
-def _indented(text: str) -> str:
-    return "\n".join(f"  {line}" for line in text.splitlines())

@@ -28,13 +28,39 @@ ADAPTER_SHARE = 0.03
 
 
 @dataclass(frozen=True, slots=True)
+class ImageCosts:
+    """What images add to a run; nothing for a model that sees none.
+
+    Attributes:
+        parameters: Of the model, for seeing.
+        beside: Parameters that are loaded and not trained.
+        layers: Blocks of an encoder that run in each step.
+        operations: For the images of a row, forward and backward.
+        once: Operations that every process does once, before training.
+        states: Numbers kept for the backward pass, for the images of a row.
+        kept: Bytes of all images, as they are kept in memory.
+    """
+
+    parameters: int = 0
+    beside: int = 0
+    layers: int = 0
+    operations: float = 0.0
+    once: float = 0.0
+    states: float = 0.0
+    kept: float = 0.0
+
+
+NO_IMAGES = ImageCosts()
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """What training will take.
 
     Attributes:
         memory: Bytes of a process at its peak.
         smaller: The same with a half, a quarter and an eighth of the rows in a forward pass: (rows, bytes).
-        seconds: Time of training, validation not counted.
+        seconds: Time of training and of encoding images before it, validation not counted.
         checkpoint: Bytes of one checkpoint with the optimizer's state.
         basis: The speeds it assumes.
     """
@@ -58,6 +84,7 @@ def estimate(
     half: bool,
     recomputed: bool,
     adapters: bool,
+    images: ImageCosts = NO_IMAGES,
 ) -> Estimate:
     """Memory and time of a training run.
 
@@ -72,25 +99,29 @@ def estimate(
         half: Whether most numbers have 16 bits.
         recomputed: Whether passes are recomputed in the backward pass.
         adapters: Whether only adapters are trained.
+        images: What images add.
     """
-    weights = num_parameters(shape)
-    per_token = weights - shape.vocabulary * shape.width * (1 if shape.tied else 2)
+    decoder = num_parameters(shape)
+    weights = decoder + images.parameters
+    per_token = decoder - shape.vocabulary * shape.width * (1 if shape.tied else 2)
     on_gpu = Path("/dev/nvidia0").exists()
     operations = overhead = 0.0
     for epochs, length, trained, thoughts in stages:
         attention = 2 * shape.layers * shape.width * length
         row = 6 * (length * (per_token + attention) + trained * shape.vocabulary * shape.width)
-        operations += epochs * rows * row * (4 / 3 if recomputed else 1)
+        operations += epochs * rows * (row * (4 / 3 if recomputed else 1) + images.operations)
         passes = thoughts + 1 if sequential else 1
-        overhead += epochs * steps_per_epoch * passes * shape.layers * PASS_SECONDS[on_gpu]
+        overhead += epochs * steps_per_epoch * (passes * shape.layers + images.layers) * PASS_SECONDS[on_gpu]
     speed = GPU_FLOPS[half] if on_gpu else CORE_FLOPS * _cores() / processes
     trainable = ADAPTER_SHARE if adapters else 1.0
-    fixed = RUNTIME_BYTES + weights * (4 + (BYTES_PER_WEIGHT - 4) * trainable)
-    a_row = max(_activations(shape, *stage[1:], half=half, recomputed=recomputed) for stage in stages)
+    fixed = RUNTIME_BYTES + weights * (4 + (BYTES_PER_WEIGHT - 4) * trainable) + 4 * images.beside + images.kept
+    a_row = (3 if half else 4) * images.states + max(
+        _activations(shape, *stage[1:], half=half, recomputed=recomputed) for stage in stages
+    )
     return Estimate(
         memory=fixed + micro * a_row,
         smaller=tuple((micro // part, fixed + micro // part * a_row) for part in (2, 4, 8) if micro % part == 0),
-        seconds=operations / processes / speed + overhead,
+        seconds=(operations / processes + images.once) / speed + overhead,
         checkpoint=weights * (4 + 8 * trainable),
         basis=_basis(on_gpu, processes, half),
     )

@@ -5,17 +5,75 @@ For tokenizers from scratch, one token a word, the counts are exact; for others 
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
 
 import numpy as np
 
+from unspoken.files import read_json
 from unspoken.records import Example, TextFormat, TokenizedExample, Tokens
+from unspoken.tasks.base import Task
 
 SAMPLE_ROWS = 64
 SUBWORDS = 1.6
 """Tokens of GPT-2 a word of the released data sets takes."""
-END_OF_TEXT = 0
+END_OF_TEXT, IMAGE_SLOT = 0, -4
 
 _WORD = re.compile(r"\n|\[\w+\]|\w+|[^\w\s]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What is known of the rows of a task before they are tokenised.
+
+    Attributes:
+        sample: Some rows to measure.
+        rows: Training rows; None where the data is not given yet.
+        words: Different words; None where they are not known yet.
+        num_images: Different images of the training rows; None where the data is not given yet.
+    """
+
+    sample: Sequence[Example] = ()
+    rows: int | None = None
+    words: int | None = None
+    num_images: int | None = None
+
+
+def read_data(task: Task) -> Data:
+    """What is known of the rows of a task.
+
+    Raises:
+        DataError: A data file that is given cannot be used.
+    """
+    settings, fixed = task.describe(), task.words()
+    words = None if fixed is None else len(set(fixed))
+    if settings.get("train") is None and "train_rows" in settings:
+        # rows of another split measure as well, and need not be drawn by the thousand
+        sample, rows = task.examples("validation")[0][:SAMPLE_ROWS], settings["train_rows"]
+        return Data(sample, rows, words, round(_num_images(sample) / len(sample) * rows))
+    if settings.get("train") is None:
+        return Data(words=words)
+    examples, _ = task.examples("train")
+    words = words or len(vocabulary_of(examples, task.text))
+    return Data(examples[:SAMPLE_ROWS], len(examples), words, _num_images(examples))
+
+
+def tokens_per_word(tokenizer: str | None) -> float:
+    """Tokens that a word takes; exact for tokenizers from scratch and those of runs that began from scratch.
+
+    Args:
+        tokenizer: Its folder or Hugging Face id; None for one from scratch.
+    """
+    if tokenizer is None:
+        return 1.0
+    file = Path(tokenizer) / "tokenizer.json"
+    is_of_words = file.is_file() and read_json(file).get("model", {}).get("type") == "WordLevel"
+    return 1.0 if is_of_words else SUBWORDS
+
+
+def _num_images(examples: Sequence[Example]) -> int:
+    return len({image for example in examples for image in example.images})
 
 
 def num_special_words() -> int:
@@ -32,13 +90,21 @@ def vocabulary_of(examples: Sequence[Example], text: TextFormat) -> set[str]:
     """Every word of the examples and of their format, as `data.tokenizer.words_of` collects them."""
     found = set(words_in(" ".join([text.premise_separator, text.question_end, text.step_end, text.answer_start])))
     for example in examples:
-        pieces = (*example.premises, example.question, *example.rewordings, *example.steps, example.answer)
+        steps = chain(example.steps, *example.other_steps)
+        answers = (example.answer, *example.choices)
+        pieces = (*example.premises, example.question, *example.rewordings, *steps, *answers)
         found.update(words_in(" ".join(pieces)))
     return found
 
 
-def word_tokens(examples: Sequence[Example], text: TextFormat) -> list[TokenizedExample]:
-    """The examples with every word a token: ids in order of appearance, 0 ends a text."""
+def word_tokens(examples: Sequence[Example], text: TextFormat, slots: int = 0) -> list[TokenizedExample]:
+    """The examples with every word a token: ids in order of appearance, 0 ends a text.
+
+    Args:
+        examples: The rows.
+        text: How their pieces are written.
+        slots: Positions that an image takes, in front of the text.
+    """
     ids: dict[str, int] = {}
 
     def tokens(piece: str) -> Tokens:
@@ -52,7 +118,7 @@ def word_tokens(examples: Sequence[Example], text: TextFormat) -> list[Tokenized
         rows.append(
             TokenizedExample(
                 id=example.id,
-                start=tokens(""),
+                start=np.full(slots * len(example.images), IMAGE_SLOT, dtype=np.int32),
                 premises=tuple(
                     tokens((text.premise_separator if index else "") + premise)
                     for index, premise in enumerate(example.premises)

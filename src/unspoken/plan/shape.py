@@ -92,27 +92,35 @@ def new_shape(model: ModelSettings, vocabulary: int) -> Shape:
     )
 
 
-def checkpoint_shape(path: str) -> Shape | None:
-    """The shape of a checkpoint, from its `config.json` or by its name; None when neither says it."""
+def checkpoint_shape(path: str, *, sees: bool = False) -> Shape | None:
+    """The shape of a checkpoint, from its `config.json` or by its name; None when neither says it.
+
+    Args:
+        path: Of the checkpoint.
+        sees: Whether the model is to see images, which takes a token.
+    """
     file = Path(path) / "config.json"
     if file.is_file():
-        return _shape_of(read_json(file))
+        config = read_json(file)
+        return _shape_of(config, _new_tokens(config, sees))
     name = path.removeprefix("openai-community/")
     if name not in _PUBLISHED:
         return None
     layers, heads, width = _PUBLISHED[name]
-    return Shape(
-        "gpt2", layers, heads, heads, width // heads, width, 4 * width, 50_257 + NEW_TOKENS, positions=1024, tied=True
-    )
+    vocabulary = 50_257 + _new_tokens({}, sees)
+    return Shape("gpt2", layers, heads, heads, width // heads, width, 4 * width, vocabulary, positions=1024, tied=True)
 
 
-def _shape_of(config: Mapping[str, Any]) -> Shape | None:
-    """The shape that a Hugging Face configuration describes; None for an architecture that is not known here."""
-    is_ours = "text_config" in config
+def _new_tokens(config: Mapping[str, Any], sees: bool) -> int:
+    """Tokens that a checkpoint gets: a latent model has those of thoughts already, and one that sees that of images."""
+    thoughts = 0 if "text_config" in config else NEW_TOKENS
+    return thoughts + (sees and config.get("image_token_id") is None)
+
+
+def _shape_of(config: Mapping[str, Any], new: int) -> Shape | None:
+    """The shape that a Hugging Face configuration describes, with so many new tokens; None where it is not known."""
     config = config.get("text_config", config)
     arch = config.get("model_type")
-    # a latent model has the thought tokens already
-    new = 0 if is_ours else NEW_TOKENS
     try:
         if arch == "gpt2":
             width, heads = config["n_embd"], config["n_head"]

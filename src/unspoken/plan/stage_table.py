@@ -9,7 +9,7 @@ from statistics import mean
 
 from unspoken.config import TrainSettings
 from unspoken.methods import Method
-from unspoken.plan.sample import word_tokens
+from unspoken.plan.sample import IMAGE_SLOT, word_tokens
 from unspoken.recipe import Recipe
 from unspoken.records import IGNORED, Example, StagedExample, ThoughtTokens, TokenizedExample
 
@@ -27,7 +27,7 @@ class Stage:
         thoughts: Fewest and most thoughts of a row of the sample.
         written: What the longest row still learns to write.
         num_written: Mean words that a row learns to write.
-        length: Mean positions of a row.
+        length: Mean positions of a row, with its image slots and thoughts.
         learning_rates: At its first and its last step; None where the number of steps is not known.
         optimizer: What happens to the optimizer's state.
     """
@@ -43,16 +43,20 @@ class Stage:
     optimizer: str
 
 
-def stage_table(recipe: Recipe, sample: Sequence[Example], steps_per_epoch: int | None) -> list[Stage]:
+def stage_table(
+    recipe: Recipe, sample: Sequence[Example], steps_per_epoch: int | None, slots: int = 0, per_word: float = 1.0
+) -> list[Stage]:
     """Every stage of a run, in order.
 
     Args:
         recipe: The recipe.
         sample: Rows to lay out; without any, what depends on them is unknown.
         steps_per_epoch: Optimizer steps of an epoch; None where the data is not given yet.
+        slots: Positions that an image takes.
+        per_word: Tokens that a word takes.
     """
     train, method = recipe.train, recipe.method
-    rows = word_tokens(sample, recipe.task.text)
+    rows = word_tokens(sample, recipe.task.text, slots)
     plain = _without_chance(method)
     table: list[Stage] = []
     for stage, group in groupby(range(train.first_epoch, train.epochs), method.stage):
@@ -67,7 +71,7 @@ def stage_table(recipe: Recipe, sample: Sequence[Example], steps_per_epoch: int 
                 thoughts=_thoughts(method, stage, staged),
                 written="?" if longest is None else _written(staged[longest], rows[longest]),
                 num_written=mean(int((row.labels != IGNORED).sum()) for row in staged) if staged else math.nan,
-                length=mean(len(row.input_ids) for row in staged) if staged else math.nan,
+                length=mean(positions(row, per_word) for row in staged) if staged else math.nan,
                 learning_rates=_learning_rates(train, epochs, steps_per_epoch),
                 optimizer=_optimizer(train, first=not table),
             )
@@ -137,13 +141,19 @@ def _optimizer(train: TrainSettings, *, first: bool) -> str:
     return "reset" if train.reset_optimizer == "stage" else "kept"
 
 
+def positions(row: StagedExample, per_word: float) -> float:
+    """Positions of a row whose words take so many tokens; an image slot is one."""
+    slots = int((row.input_ids == IMAGE_SLOT).sum())
+    return (len(row.input_ids) - slots) * per_word + slots
+
+
 def is_final(recipe: Recipe, sample: Sequence[Example], stage: int) -> bool:
     """Whether a stage lays the sample out as the last one does; what comes after it would change nothing."""
     pairs = zip(layouts(recipe, sample, stage), layouts(recipe, sample, recipe.method.final_stage), strict=True)
     return all(one.input_ids.tolist() == other.input_ids.tolist() for one, other in pairs)
 
 
-def layouts(recipe: Recipe, sample: Sequence[Example], stage: int) -> list[StagedExample]:
-    """The sample as the method lays it out at a stage, words for tokens."""
+def layouts(recipe: Recipe, sample: Sequence[Example], stage: int, slots: int = 0) -> list[StagedExample]:
+    """The sample as the method lays it out at a stage, words for tokens, with so many slots an image."""
     method = _without_chance(recipe.method)
-    return [method.layout(row, stage, _TOKENS, Random(0)) for row in word_tokens(sample, recipe.task.text)]
+    return [method.layout(row, stage, _TOKENS, Random(0)) for row in word_tokens(sample, recipe.task.text, slots)]

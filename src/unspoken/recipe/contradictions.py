@@ -7,7 +7,8 @@ from typing import Any
 
 from unspoken.config import EvaluateSettings, ModelSettings, TrainSettings
 from unspoken.errors import RecipeError
-from unspoken.methods import Method
+from unspoken.methods import Contrastive, Method, Reinforcement
+from unspoken.methods.reinforcement import PPO
 from unspoken.recipe.problems import Problem, advice
 from unspoken.tasks import Task
 from unspoken.tasks.prosqa import ProsQA
@@ -93,10 +94,14 @@ def contradictions(
         problems += _method(method, thoughts)
     if method and model:
         problems += _positions(method, model)
+    if isinstance(method, Reinforcement):
+        problems += _reinforcement(method, model, thoughts)
     if method and task:
         problems += _frontiers(method, task)
     if task and model and evaluate:
         problems += _images(task, model, evaluate)
+    if isinstance(method, Contrastive):
+        problems += _contrastive(method, task, model, train, evaluate)
     return problems
 
 
@@ -258,9 +263,14 @@ def _evaluate(evaluate: EvaluateSettings) -> Iterator[Problem]:
 
 def _images(task: Task, model: ModelSettings, evaluate: EvaluateSettings) -> Iterator[Problem]:
     if model.vision is None:
+        # written out it is meant: the same recipe without its eyes, where these controls are left out
+        if task.has_images and "vision" in model.model_fields_set:
+            return
         for control in evaluate.controls:
             if control in IMAGE_CONTROLS:
                 text = f"{control} takes away what a model sees, and this one sees nothing; set model.vision"
+                if task.has_images:
+                    text += ", or model.vision: null to read the words alone"
                 yield Problem("evaluate.controls", text)
         return
     if not task.has_images:
@@ -290,6 +300,39 @@ def _method(method: Method, thoughts: Mapping[str, Any]) -> Iterator[Problem]:
             "it is about rows that get fewer thoughts, and pad_thoughts gives none fewer; "
             "remove it or set method.pad_thoughts: false",
         )
+
+
+def _reinforcement(
+    method: Reinforcement, model: ModelSettings | None, thoughts: Mapping[str, Any]
+) -> Iterator[Problem]:
+    name = thoughts.get("name")
+    if not _is_policy(str(name)):
+        yield Problem(
+            "thoughts.name",
+            f"{name} leaves nothing to chance, so nothing can be learned from rewards; "
+            "choose a policy, e.g. thoughts: {name: gaussian}",
+        )
+    critic = bool(thoughts.get("critic"))
+    if isinstance(method, PPO) and not critic:
+        yield Problem(
+            "thoughts.critic",
+            "ppo compares rewards with what a critic expects; set it to true, or choose method.name: grpo",
+        )
+    if not isinstance(method, PPO) and critic:
+        yield Problem(
+            "thoughts.critic",
+            f"nothing in {method.model_dump()['name']} trains a critic; take it out, or choose method.name: ppo",
+        )
+    if model and model.path is None:
+        yield Problem("model.path", "rewards say little to a model that answers nothing right yet; give a trained run")
+    if model and model.lora and method.language_model == "freeze":
+        yield Problem("model.lora", "adapters of a language model that is frozen learn nothing; take it out")
+
+
+def _is_policy(name: str) -> bool:
+    from unspoken.thoughts import SOURCES, Policy
+
+    return name in SOURCES and issubclass(SOURCES[name], Policy)
 
 
 def _positions(method: Method, model: ModelSettings) -> Iterator[Problem]:
@@ -326,3 +369,42 @@ def _frontiers(method: Method, task: Task) -> Iterator[Problem]:
             f"rows have up to {hops} hops, and those with more than max_stage={method.final_stage} would never train "
             f"their answer; raise it to {hops}, or lower the hops of the task",
         )
+
+
+NOT_OF_CLIP = frozenset(
+    {"path", "weights", "revision", "arch", "dropout", "init_std", "lora", "marker_init", "checkpoint_passes"}
+)
+NOT_OF_CLIP_EYES = frozenset({"path", "revision", "features", "slots", "projector", "cache"})
+"""Settings of `model` and of `model.vision` that mean nothing where a CLIP is trained."""
+
+
+def _contrastive(
+    method: Contrastive,
+    task: Task | None,
+    model: ModelSettings | None,
+    train: TrainSettings | None,
+    evaluate: EvaluateSettings | None,
+) -> Iterator[Problem]:
+    why = "method contrastive trains a new CLIP, where it has no effect; remove it"
+    if task and not task.has_images:
+        name = task.model_dump()["name"]
+        text = f"contrastive needs images and texts that describe them, and the rows of {name} name no images"
+        yield Problem("task.name", f"{text}; choose a task with images, such as shapes")
+    if model and model.vision is None:
+        text = "contrastive trains eyes, and there are none"
+        yield Problem("model.vision", f"{text}; set layers, heads, width, image_size, patch_size, train_encoder: true")
+    if model:
+        given = [("model", model, NOT_OF_CLIP), ("model.vision", model.vision, NOT_OF_CLIP_EYES)]
+        for section, settings, unused in given:
+            values = {} if settings is None else settings.model_dump(exclude_defaults=True)
+            yield from (Problem(f"{section}.{key}", why) for key in values if key in unused)
+    if method.redraw:
+        yield Problem("method.redraw", "a caption has one wording; remove it")
+    if train and train.micro_batch_size is not None:
+        text = "the loss compares all pairs of a step, which cannot be cut into parts; remove it"
+        yield Problem("train.micro_batch_size", text)
+    if train and train.batch_size < 2:
+        yield Problem("train.batch_size", "the loss compares pairs with each other; set it to 2 or more, best to 100")
+    for control in evaluate.controls if evaluate else ():
+        if control in IMAGE_CONTROLS:
+            yield Problem("evaluate.controls", f"{control} takes images away, and there is nothing else; remove it")

@@ -2,12 +2,15 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, PositiveInt, model_validator
+from pydantic import BaseModel, Field, PositiveInt, StringConstraints, model_validator
 
 from unspoken.report.audited import Count, Omission, Share
+from unspoken.vision.thumbnail import HEAD, MAX_LETTERS
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Interval = tuple[Share, Share]
+Thumbnail = Annotated[str, StringConstraints(pattern=rf"^{HEAD}[A-Za-z0-9+/]+={{0,2}}$", max_length=MAX_LETTERS)]
+"""A picture as `unspoken.vision.thumbnail` writes it: nothing else gets into the page."""
 
 
 class Held(BaseModel, frozen=True):
@@ -55,11 +58,30 @@ class Forced(BaseModel, frozen=True):
     verdict: str
 
 
+class SeenImage(BaseModel, frozen=True):
+    """An image, and who looks where."""
+
+    path: str
+    thumbnail: Thumbnail
+    grid: tuple[PositiveInt, PositiveInt] | None
+    attention: tuple[tuple[Share, ...], ...] | None
+
+    @model_validator(mode="after")
+    def _every_slot_has_its_attention(self) -> "SeenImage":
+        counts = {len(slots) for slots in self.attention or ()}
+        if len(counts) > 1 or 0 in counts:
+            raise ValueError(f"{self.path}: it has {sorted(counts)} slots for those who look at it")
+        if self.grid and counts and counts != {self.grid[0] * self.grid[1]}:
+            raise ValueError(f"{self.path}: {counts.pop()} slots are not {self.grid[0]} x {self.grid[1]} patches")
+        return self
+
+
 class Example(BaseModel, frozen=True):
     """A question in full."""
 
     id: str
     question: str
+    images: tuple[SeenImage, ...] = ()
     expected: str
     text: str
     verdict: str
@@ -70,11 +92,13 @@ class Example(BaseModel, frozen=True):
     held: tuple[tuple[Count, ...], ...] | None
 
     @model_validator(mode="after")
-    def _every_node_has_a_value(self) -> "Example":
+    def _belongs_together(self) -> "Example":
         if self.values and (self.graph is None or any(len(each) != len(self.graph.names) for each in self.values)):
             raise ValueError(f"{self.id}: there is not one value for each node of its graph")
         if len(self.values or ()) != len(self.held or ()):
             raise ValueError(f"{self.id}: there are not as many sets of nodes as sets of values")
+        if any(image.attention is not None and len(image.attention) != len(self.thoughts) + 1 for image in self.images):
+            raise ValueError(f"{self.id}: not its {len(self.thoughts)} thoughts and its answer look at its images")
         return self
 
 

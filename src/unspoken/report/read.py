@@ -14,6 +14,9 @@ from unspoken.records import Evaluation, Prediction, Verdict
 from unspoken.report.audited import Audit, Count, Share
 from unspoken.report.inspected import Finite, Inspection
 from unspoken.run_directory import AUDIT, INSPECTION, METRICS, PREDICTIONS, RECIPE, RESOLVED, RESULTS, RUN
+from unspoken.vision.image_files import locate
+from unspoken.vision.images import inspect_image, open_image
+from unspoken.vision.thumbnail import thumbnail
 
 Read = TypeVar("Read")
 Studied = TypeVar("Studied", Audit, Inspection)
@@ -53,10 +56,14 @@ class Results(BaseModel, frozen=True):
     Attributes:
         figures: The model as trained.
         controls: What is left when its thoughts are taken away, by the name of the control.
+        chance: Accuracy of a guess among choices; None where there are none.
+        majority: Accuracy of the same answer always.
     """
 
     figures: Evaluation
     controls: dict[str, Evaluation]
+    chance: Share | None = None
+    majority: Share | None = None
     data: str
     data_sha256: str
     num_parameters: PositiveInt
@@ -118,6 +125,19 @@ class Resolved(BaseModel, frozen=True):
 
 
 @dataclass(frozen=True, slots=True)
+class Picture:
+    """The picture of an answer.
+
+    Attributes:
+        thumbnail: A small copy; None where its file cannot be used.
+        problem: Why not.
+    """
+
+    thumbnail: str | None
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ReportedRun:
     """A run, read for a report.
 
@@ -132,6 +152,7 @@ class ReportedRun:
         audit: Its audit; None before it.
         inspection: What its thoughts hold; None before it was looked at.
         answers: Of each verdict the first prediction: right, wrong, no answer.
+        pictures: Of their images, by the path.
     """
 
     path: Path
@@ -144,6 +165,7 @@ class ReportedRun:
     audit: Audit | None
     inspection: Inspection | None
     answers: Sequence[Prediction]
+    pictures: Mapping[str, Picture]
 
     @property
     def method(self) -> str:
@@ -181,12 +203,18 @@ def _read_run(path: Path, label: str) -> ReportedRun:
     restore = "copy it again from where the run was trained, or leave this run out"
     evaluate = "run `unspoken eval` on it again"
     resolved = _read(path / RESOLVED, TypeAdapter(Resolved).validate_python, restore)
+    if resolved.recipe.method.name == "contrastive":
+        raise CheckpointError(
+            f"{path} holds encoders of images and texts, which answer nothing that a report shows; "
+            "`unspoken eval` prints what they retrieve; leave this run out"
+        )
     summary = results = None
     if (path / RUN).is_file():
         finish = "finish the run with `unspoken train --resume`"
         summary = _read(path / RUN, TypeAdapter(Summary).validate_python, finish)
     if (path / RESULTS).is_file():
         results = _read(path / RESULTS, _results, evaluate)
+    answers = _answers(path / PREDICTIONS, evaluate) if results else ()
     return ReportedRun(
         path=path,
         label=label,
@@ -200,7 +228,8 @@ def _read_run(path: Path, label: str) -> ReportedRun:
         inspection=_of_this_model(
             path / INSPECTION, TypeAdapter(Inspection), summary, "run `unspoken inspect` on it again"
         ),
-        answers=_answers(path / PREDICTIONS, evaluate) if results else (),
+        answers=answers,
+        pictures={image: _picture(image) for answer in answers for image in answer.images or ()},
     )
 
 
@@ -257,9 +286,15 @@ def _results(values: Any) -> Results:
         raise ValueError("it holds no object")
     results = TypeAdapter(Results).validate_python({**values, "figures": values})
     for name, figures in [("as trained", results.figures), *results.controls.items()]:
-        low, high = figures.interval
-        if not 0 <= low <= figures.accuracy <= high <= 1 or figures.n < 1:
-            raise ValueError(f"accuracy {figures.accuracy} of condition {name!r} does not lie in [{low}, {high}]")
+        shares = [(figures.accuracy, figures.interval)]
+        for share, interval in (
+            (figures.choice_accuracy, figures.choice_interval),
+            (figures.soft_accuracy, figures.soft_interval),
+        ):
+            shares += [] if share is None or interval is None else [(share, interval)]
+        for accuracy, (low, high) in shares:
+            if not 0 <= low <= accuracy <= high <= 1 or figures.n < 1:
+                raise ValueError(f"accuracy {accuracy} of condition {name!r} does not lie in [{low}, {high}]")
         means = (figures.tokens_per_answer, figures.thoughts_per_answer, figures.passes_per_answer)
         if not all(math.isfinite(mean) and mean >= 0 for mean in means):
             raise ValueError(f"a mean of condition {name!r} is negative or not finite")
@@ -277,3 +312,12 @@ def _answers(file: Path, advice: str) -> tuple[Prediction, ...]:
     order: tuple[Verdict, ...] = ("right", "wrong", "no answer")
     firsts = {verdict: next((row for row in predictions if row.verdict == verdict), None) for verdict in order}
     return tuple(row for row in firsts.values() if row)
+
+
+def _picture(image: str) -> Picture:
+    """A small copy of an image; the files of a run that came from elsewhere may lie elsewhere, too."""
+    try:
+        facts = inspect_image(locate(image, None))
+        return Picture(thumbnail(open_image(facts.path, facts)))
+    except DataError as error:
+        return Picture(None, str(error))

@@ -13,8 +13,9 @@ from markupsafe import Markup, escape
 
 from unspoken import files
 from unspoken.errors import CheckpointError
+from unspoken.report import seen
 from unspoken.report.figures import pictures, pictures_of_audit, pictures_of_training
-from unspoken.report.findings import QUESTIONS, control, find, in_order, with_interval
+from unspoken.report.findings import QUESTIONS, control, find, in_order, percent, with_interval
 from unspoken.report.inspected import Attention, Example
 from unspoken.report.inspection_figures import pictures_of_contents
 from unspoken.report.panel import fitted, mark_as_text
@@ -72,6 +73,7 @@ def page(runs: Sequence[ReportedRun]) -> str:
     )
     environment.filters |= {
         "interval": with_interval,
+        "percent": percent,
         "code": with_code,
         "shortened": lambda text: fitted(text, MAX_LETTERS),
     }
@@ -92,7 +94,9 @@ def page(runs: Sequence[ReportedRun]) -> str:
         training=pictures_of_training(runs),
         warnings=[(run, line) for run in runs for line in run.lines if line.warning],
         frames=frames,
+        has_pictures=any(run.pictures for run in runs) or any(example.images for example in _examples(runs)),
         most_frames=max((len(example.values or ()) for example in _examples(runs)), default=0),
+        seen=seen,
         groups_of=groups_of,
         attention_rows=attention_rows,
         zip=zip,
@@ -124,8 +128,9 @@ def commands(run: ReportedRun) -> list[str]:
 
 
 def groups_of(attention: Sequence[Attention]) -> list[str]:
-    """What thoughts look at, facts first."""
-    known = ["optimal", "frontier", "reachable", "unreachable", "all facts", "question", "markers", "thoughts"]
+    """What thoughts look at, images and facts first."""
+    facts_of_graphs = ["optimal", "frontier", "reachable", "unreachable"]
+    known = ["images", *facts_of_graphs, "all facts", "question", "markers", "thoughts"]
     found = {group for each in attention for group, share in each.groups.items() if share > 0}
     return sorted(found, key=lambda group: (known.index(group) if group in known else len(known), group))
 

@@ -157,7 +157,7 @@ def _node(graph: Graph, node: int, place: Place, value: float, is_held: bool) ->
     radius = (SMALLEST**2 + value * (LARGEST**2 - SMALLEST**2)) ** 0.5
     name, role = graph.names[node], _role(graph, node)
     depth = graph.depths[node]
-    far = "not reached from the root" if depth is None else f"{depth} steps from the root"
+    far = "not reached from the root" if depth is None else f"{depth} step{'s' if depth != 1 else ''} from the root"
     told = f"{name}: value {value:.3f}, {far}" + (f", {role}" if role else "")
     told += ", a correct search may hold it now" if is_held else ""
     ring = Markup('<circle class="held" cx="{:.1f}" cy="{:.1f}" r="{:.1f}"/>').format(x, y, LARGEST + 3)

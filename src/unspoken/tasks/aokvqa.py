@@ -11,16 +11,20 @@ and the official annotations, with the photographs of COCO, `<images>/0000002992
      "correct_choice_idx": 3, "direct_answers": ["cigarette", ...], "difficult_direct_answer": false,
      "rationales": ["He's smoking while riding.", ...]}
 
-The keys of a row say which it is. The rationales are by different people and each explains the answer alone: they are
+The keys of a row say which it is. The annotations may come from a data set, with the photographs in it
+(`dataset: HuggingFaceM4/A-OKVQA`). The rationales are by different people and each explains the answer alone: they are
 no chain. The labels of the official test split are not published; measure on the validation split.
 """
 
+from ast import literal_eval
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from unspoken.config import Count
 from unspoken.errors import DataError
@@ -29,8 +33,8 @@ from unspoken.records import Example, Ledger, Split
 from unspoken.tasks.chance import choose
 from unspoken.tasks.choice_task import ChoiceTask, gold_index
 from unspoken.tasks.choices import checked_choices, read_choice, split_choices
-from unspoken.tasks.read_rows import Row, shown
-from unspoken.tasks.rows import examples_from, required_path, text_field, value_of
+from unspoken.tasks.read_rows import Row, read_rows, shown
+from unspoken.tasks.rows import examples_of, text_field, value_of
 from unspoken.tasks.sentences import sentences
 
 CHOICES = 4
@@ -42,7 +46,7 @@ _NEVER_READ = ("split", "question_id", "difficult_direct_answer")
 
 
 class AOKVQA(ChoiceTask):
-    """Photographs with questions, four choices and rationales; bring the files (17,056 / 1,145 / 6,702 rows)."""
+    """Photographs with questions, four choices and rationales; bring files or a data set (17,056 / 1,145 / 6,702)."""
 
     name: Literal["aokvqa"] = "aokvqa"
     images: Path = Field(default=Path("data/aokvqa/images"), validate_default=False)
@@ -50,8 +54,21 @@ class AOKVQA(ChoiceTask):
     rationale: Literal["each", "one", "sentences"] = "sentences"
     """Steps: each rationale is one (as MultiCoCo has it, though they are no chain); or one rationale, as one step; or
     the sentences of one."""
+    rationale_per: Literal["row", "epoch"] = "row"
+    """Whether a row keeps its one rationale, or in training takes another one each epoch until it has had all."""
+    ask: Literal["choices", "direct"] = "choices"
+    """Whether the question offers its choices, or none: then the answer is the commonest direct answer, in words."""
     seed: Count = 0
     """Chooses the one rationale of a row, by what the row says, so that neither its place nor its file matters."""
+
+    @model_validator(mode="after")
+    def _one_of_several_can_be_taken(self) -> Self:
+        if self.rationale == "each" and self.rationale_per == "epoch":
+            raise ValueError(
+                "rationale: each makes all rationales steps at once, rationale_per: epoch takes one of them an epoch; "
+                "set rationale to one or sentences, or rationale_per to row"
+            )
+        return self
 
     @property
     def chance(self) -> float:
@@ -59,37 +76,20 @@ class AOKVQA(ChoiceTask):
         return 1 / CHOICES
 
     def examples(self, split: Split) -> tuple[Sequence[Example], Ledger]:
-        """The rows of the split's file.
+        """The rows of the split's file, or those of the data set.
 
         Raises:
-            DataError: The split has no file, or more than `max_bad_rows` of its rows are rejected.
+            DataError: The split has neither, or more than `max_bad_rows` of its rows are rejected.
         """
-        examples, ledger = examples_from(
-            required_path(self, split, self.name),
-            self._parse,
+        source = self._source(split)
+        examples, ledger = examples_of(
+            read_rows(source) if isinstance(source, Path) else source,
+            self._parse if isinstance(source, Path) else self._parse_loaded,
             prefix=f"{self.name}/{split}",
             max_bad_rows=self.max_bad_rows,
             keys=("question", *_PREPARED, *_OFFICIAL, *_NEVER_READ),
         )
         return examples, self._with_note_on_repeats(examples, ledger)
-
-    def direct_answers(self, split: Split) -> Mapping[str, Sequence[str]]:
-        """What the annotators answered without seeing choices, by id of the example; for `choices.soft_accuracy`.
-
-        Raises:
-            DataError: As for `examples`; or a row has no direct answers, as in the prepared form.
-        """
-        found: dict[str, Sequence[str]] = {}
-
-        def parse(row: Row, id: str) -> Example:
-            example = self._parse(row, id)
-            assert not isinstance(row, str), "_parse refuses lines of text"
-            found[id] = _texts(row, "direct_answers")
-            return example
-
-        path = required_path(self, split, self.name)
-        examples_from(path, parse, prefix=f"{self.name}/{split}", max_bad_rows=self.max_bad_rows)
-        return found
 
     def _parse(self, row: Row, id: str) -> Example:
         if isinstance(row, str):
@@ -103,6 +103,13 @@ class AOKVQA(ChoiceTask):
             )
         return self._parse_prepared(row, id) if prepared else self._parse_official(row, id)
 
+    def _parse_loaded(self, row: Row, id: str) -> Example:
+        """A row of a data set: its image is a file in `images`, and there are as many columns as its makers liked."""
+        assert not isinstance(row, str), "the rows of a data set have columns"
+        if not _OFFICIAL & row.keys():
+            return self._parse_prepared(row, id)
+        return self._parse_annotations(_with_listed_answers(row), id, text_field(row, "image"))
+
     def _parse_prepared(self, row: Mapping[str, Any], id: str) -> Example:
         _refuse_without_gold(row, "answer")
         question, listed = split_choices(text_field(row, "question"), "numbers")
@@ -111,17 +118,24 @@ class AOKVQA(ChoiceTask):
         gold = read_choice(answer, choices, "numbers", "label")
         if gold is None:
             raise DataError(f"answer is {shown(row['answer'])}; it must be 0 to 3, or the text of one of the choices")
-        return self._row(id, question, choices, gold, _texts(row, "steps"), self._image(text_field(row, "image")))
+        example = self._row(id, question, choices, gold, _texts(row, "steps"), self._image(text_field(row, "image")))
+        return example if self.ask == "choices" else _asked_directly(example, question)
 
     def _parse_official(self, row: Mapping[str, Any], id: str) -> Example:
-        _refuse_without_gold(row, "correct_choice_idx")
-        choices = self._four(value_of(row, "choices"))
-        gold = gold_index(row, "correct_choice_idx", choices)
         number = value_of(row, "image_id")
         if type(number) is not int or number < 0:
             raise DataError(f"image_id is {shown(number)}; it must be the number of an image of COCO")
+        return self._parse_annotations(row, id, f"{number:012d}.jpg")
+
+    def _parse_annotations(self, row: Mapping[str, Any], id: str, image: str) -> Example:
+        _refuse_without_gold(row, "correct_choice_idx")
+        choices = self._four(value_of(row, "choices"))
+        gold = gold_index(row, "correct_choice_idx", choices)
         question = text_field(row, "question")
-        return self._row(id, question, choices, gold, _texts(row, "rationales"), f"{number:012d}.jpg")
+        example = self._row(id, question, choices, gold, _texts(row, "rationales"), image)
+        given = _texts(row, "direct_answers") if "direct_answers" in row else ()
+        example = replace(example, direct_answers=given)
+        return example if self.ask == "choices" else _asked_directly(example, question)
 
     def _four(self, value: Any) -> tuple[str, ...]:
         choices = checked_choices(value, repeated=self.repeated_choices == "keep")
@@ -134,15 +148,27 @@ class AOKVQA(ChoiceTask):
     ) -> Example:
         if not question.strip():
             raise DataError("nothing stands before the choices; write the question there")
-        return self._example(id, question, choices, gold, self._steps(question, choices, rationales), image)
-
-    def _steps(self, question: str, choices: Sequence[str], rationales: Sequence[str]) -> Sequence[str]:
         if self.rationale == "each" or not rationales:
-            return rationales
+            return self._example(id, question, choices, gold, rationales, image)
         # not by id, which holds the row's place, nor by image, whose path differs from machine to machine
         content = sha256_of([" ".join(question.split()), list(choices), list(rationales)])
-        chosen = choose(rationales, Random(f"{self.seed}/aokvqa/{content}"))
-        return (chosen,) if self.rationale == "one" else sentences(chosen)
+        chosen = choose(range(len(rationales)), Random(f"{self.seed}/aokvqa/{content}"))
+        example = self._example(id, question, choices, gold, self._steps(rationales[chosen]), image)
+        if self.rationale_per == "row":
+            return example
+        others = (self._steps(text) for place, text in enumerate(rationales) if place != chosen)
+        return replace(example, other_steps=tuple(others))
+
+    def _steps(self, rationale: str) -> tuple[str, ...]:
+        return (rationale,) if self.rationale == "one" else tuple(sentences(rationale))
+
+
+def _asked_directly(example: Example, question: str) -> Example:
+    """The row without its choices; its answer is the one that most annotators gave, of several the first."""
+    if not example.direct_answers:
+        raise DataError("it has no direct_answers, so nobody answered it without choices; set task.ask=choices")
+    answer = Counter(example.direct_answers).most_common(1)[0][0]
+    return replace(example, question=" ".join(question.split()), answer=answer, choices=())
 
 
 def _texts(row: Mapping[str, Any], key: str) -> tuple[str, ...]:
@@ -151,6 +177,17 @@ def _texts(row: Mapping[str, Any], key: str) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
         raise DataError(f"{key} is {shown(value)}; it must be a list of texts")
     return tuple(" ".join(text.split()) for text in value if text.strip())
+
+
+def _with_listed_answers(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The row with its direct answers as a list, where a data set has them as the text of one."""
+    text = row.get("direct_answers")
+    if not isinstance(text, str):
+        return row if text is not None else {key: row[key] for key in row if key != "direct_answers"}
+    try:
+        return {**row, "direct_answers": literal_eval(text) if text.strip() else []}
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise DataError(f"direct_answers is {shown(text)}; it must be a list of texts, or the text of one") from error
 
 
 def _refuse_without_gold(row: Mapping[str, Any], key: str) -> None:

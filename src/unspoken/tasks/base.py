@@ -89,6 +89,10 @@ class Task(Settings, ABC):
         right = predicted == self.normalise(example.answer)
         return Score("right" if right else "wrong", predicted)
 
+    def credit(self, example: Example, predicted: str | None) -> float | None:
+        """What a read answer, or None, is worth from 0 to 1, where more than right and wrong is known; else None."""
+        return None
+
     def read_answer(self, text: str) -> str | None:
         """The normalised answer in a generated text, or None when there is none."""
         marker = self.text.answer_start.strip()

@@ -9,10 +9,20 @@ from pydantic import Field, PositiveInt
 
 from unspoken.config import Count, DataPaths
 from unspoken.errors import DataError
-from unspoken.records import Example, Ledger, Score
+from unspoken.records import Example, Ledger, Score, Split
 from unspoken.tasks.base import Task
-from unspoken.tasks.choices import AnswerForm, Labels, read_choice, split_choices, with_choices, written
-from unspoken.tasks.read_rows import shown
+from unspoken.tasks.choices import (
+    AnswerForm,
+    Labels,
+    read_choice,
+    soft_accuracy,
+    split_choices,
+    with_choices,
+    written,
+)
+from unspoken.tasks.dataset_rows import dataset_rows
+from unspoken.tasks.read_rows import Rows, shown
+from unspoken.tasks.rows import path_of
 
 
 class ChoiceTask(Task, DataPaths):
@@ -22,6 +32,10 @@ class ChoiceTask(Task, DataPaths):
     """Folder of the image files; no image outside of it is read."""
     image_paths: Literal["whole", "name"] = "whole"
     """What counts of an image path in a row: all of it, or the file name alone (rows from another machine)."""
+    dataset: str | None = None
+    """Id or folder of a `datasets` data set, for splits without a file; its images are written into `images`."""
+    dataset_revision: str | None = None
+    """Commit, branch or tag of `dataset`, when it is an id."""
     choice_labels: Labels = "numbers"
     """How choices are labelled, whatever the source: 0, 1, 2 or A, B, C."""
     answer: AnswerForm = "both"
@@ -56,29 +70,26 @@ class ChoiceTask(Task, DataPaths):
         """
         return split_choices(example.question, self.choice_labels)[1]
 
-    def answers(self, example: Example) -> tuple[str, ...]:
-        """Each choice as it is written as an answer, in order: what to compare the likelihoods of."""
-        choices = self.choices(example)
-        return tuple(written(index, choices, self.choice_labels, self.answer) for index in range(len(choices)))
-
-    def expected_accuracy(self, examples: Sequence[Example]) -> float:
-        """Expected accuracy of a guess on these rows: choices with the gold answer's text over choices, on average.
-
-        Raises:
-            DataError: There are no rows.
-        """
-        if not examples:
-            raise DataError("no rows to guess on; give at least one")
-        offered = [self.answers(example) for example in examples]
-        shares = [each.count(row.answer) / len(each) for row, each in zip(examples, offered, strict=True)]
-        return sum(shares) / len(shares)
-
     def score(self, example: Example, text: str) -> Score:
-        """Judge by the choice that the text names after its last `answer_start`; none or two of them is no answer."""
+        """Judge by the choice that the text names after its last `answer_start`; none or two of them is no answer.
+
+        An answer to a question that offers no choices is judged word by word, see `Task.score`.
+        """
+        if not example.choices:
+            return super().score(example, text)
         named = self._named(text, self.choices(example))
         if named is None:
             return Score("no answer", None)
         return Score("right" if named == self.normalise(example.answer) else "wrong", named)
+
+    def credit(self, example: Example, predicted: str | None) -> float | None:
+        """VQA soft accuracy of the answer's words where annotators answered, too, see `choices.soft_accuracy`."""
+        if len(example.direct_answers) < 2:
+            return None
+        if predicted is None:
+            return 0.0
+        words = self.choices(example)[example.choices.index(predicted)] if example.choices else predicted
+        return soft_accuracy(words, example.direct_answers)
 
     def normalise(self, answer: str) -> str:
         """Single spaces and nothing else: choices may differ by a comma or a capital."""
@@ -88,6 +99,22 @@ class ChoiceTask(Task, DataPaths):
         _, marker, answer = text.rpartition(self.text.answer_start.strip())
         index = read_choice(answer, choices, self.choice_labels, self.answer) if marker else None
         return None if index is None else written(index, choices, self.choice_labels, self.answer)
+
+    def _source(self, split: Split) -> Path | Rows:
+        """The file of a split, or its rows in the data set.
+
+        Raises:
+            DataError: There is neither, or the data set cannot be read.
+        """
+        path = path_of(self, split)
+        if path is not None:
+            return path
+        if self.dataset is None:
+            raise DataError(
+                f"task {self.name} has no {split} file; set task.{split} to the path of one, or task.dataset to the id "
+                "of a data set"
+            )
+        return dataset_rows(self.dataset, self.dataset_revision, split, self.images)
 
     def _example(
         self, id: str, question: str, choices: Sequence[str], gold: int, steps: Sequence[str], image: str | None
@@ -104,7 +131,14 @@ class ChoiceTask(Task, DataPaths):
                 f"the gold answer, {shown(answer)}, would not be read as that choice, so no output could be right; "
                 "reword the choices, or set task.choice_labels or task.answer to another form"
             )
-        return Example(id, asked, tuple(steps), answer, images=() if image is None else (image,))
+        return Example(
+            id,
+            asked,
+            tuple(steps),
+            answer,
+            images=() if image is None else (image,),
+            choices=tuple(written(index, choices, self.choice_labels, self.answer) for index in range(len(choices))),
+        )
 
     def _image(self, path: str) -> str:
         return path if self.image_paths == "whole" else path.replace("\\", "/").rpartition("/")[2]

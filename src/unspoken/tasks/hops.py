@@ -1,7 +1,7 @@
 """Hops: follow a chain of pointers, the smallest task that needs one thought for each step.
 
 premises  c e | a f | e b | d a | f c | b d      "c e" reads: c points to e; any order
-question  ? a
+question  ? a                                    `? a 2` where rows differ in their number of hops (`min_hops`)
 steps     f | c                                  with `hops: 2`
 answer    c
 """
@@ -39,6 +39,9 @@ class Hops(Task):
     """Letters in the chain: n of them make n! distinct questions."""
     hops: PositiveInt = 4
     """Pointers to follow, fewer than `symbols`. Beyond half of them the way against the pointers is the shorter one."""
+    min_hops: PositiveInt | None = None
+    """Fewest pointers to follow: rows then have from this many up to `hops`, each number as often as the others, and
+    the question says how many. Default: all rows have `hops`."""
     train_rows: PositiveInt = 10_000
     validation_rows: PositiveInt = 200
     test_rows: PositiveInt = 1_000
@@ -52,6 +55,8 @@ class Hops(Task):
                 f"{self.hops} hops on a cycle of {self.symbols} symbols pass the start again; "
                 f"set hops to at most {self.symbols - 1} or raise symbols"
             )
+        if self.min_hops is not None and self.min_hops > self.hops:
+            raise ValueError(f"min_hops is {self.min_hops}, hops {self.hops}; exchange them")
         return self
 
     @property
@@ -60,8 +65,9 @@ class Hops(Task):
         return TextFormat(question_end=" ", step_end=" ", answer_start="")
 
     def words(self) -> Sequence[str]:
-        """The question mark, then the letters."""
-        return ("?", *_LETTERS[: self.symbols])
+        """The question mark, then the letters; and the numbers of hops where the question says them."""
+        numbers = map(str, range(1, self.symbols)) if self.min_hops is not None else ()
+        return ("?", *_LETTERS[: self.symbols], *numbers)
 
     def read_answer(self, text: str) -> str | None:
         """The last word: what stands before it are the steps."""
@@ -83,7 +89,7 @@ class Hops(Task):
             )
         taken: set[tuple[int, ...]] = set()
         for drawn in _ORDER:
-            examples = tuple(self._example(f"hops/{drawn}/{number}", taken) for number in range(1, rows[drawn] + 1))
+            examples = tuple(self._example(drawn, number, taken) for number in range(1, rows[drawn] + 1))
             if drawn == split:
                 break
         return examples, Ledger(rows_in=len(examples), rows_kept=len(examples))
@@ -125,10 +131,16 @@ class Hops(Task):
 
     def shifts(self) -> Mapping[str, Task]:
         """Fewer and more hops than trained, on as many symbols."""
+        if self.min_hops is not None:
+            return {}
         hops = [count for count in (self.hops - 1, self.hops + 1, self.hops + 2) if 1 <= count < self.symbols]
         return {f"{count} hops": Hops(**{**self.model_dump(), "hops": count}) for count in hops}
 
-    def _example(self, id: str, taken: set[tuple[int, ...]]) -> Example:
+    def _example(self, split: Split, number: int, taken: set[tuple[int, ...]]) -> Example:
+        id, hops, said = f"hops/{split}/{number}", self.hops, ""
+        if self.min_hops is not None:
+            hops = self.min_hops + (number - 1) % (self.hops - self.min_hops + 1)
+            said = f" {hops}"
         # of a random generator only random() gives the same numbers in every version of Python: all else is built on it
         rng = random.Random(f"{self.seed}/{id}")
         # the cycle, read from the start on, is the whole question whatever the order of its premises
@@ -138,15 +150,15 @@ class Hops(Task):
         taken.add(cycle)
 
         edges = tuple(zip(cycle, (*cycle[1:], cycle[0]), strict=True))
-        steps = tuple(_LETTERS[node] for node in cycle[1 : self.hops + 1])
+        steps = tuple(_LETTERS[node] for node in cycle[1 : hops + 1])
         return Example(
             id=id,
-            question=f"? {_LETTERS[cycle[0]]}",
+            question=f"? {_LETTERS[cycle[0]]}{said}",
             steps=steps,
             answer=steps[-1],
             premises=tuple(f"{_LETTERS[start]} {_LETTERS[end]}" for start, end in shuffled(edges, rng)),
             frontiers=tuple((step,) for step in steps),
-            graph=Graph(tuple(_LETTERS[: self.symbols]), edges, root=cycle[0], target=cycle[self.hops]),
+            graph=Graph(tuple(_LETTERS[: self.symbols]), edges, root=cycle[0], target=cycle[hops]),
         )
 
 

@@ -8,13 +8,14 @@ train.json: 2 of 500 rows rejected, 498 kept; mend them, or set task.max_bad_row
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 from unspoken.config import DataPaths
 from unspoken.errors import DataError
 from unspoken.records import Example, Ledger, Rejection, Split
-from unspoken.tasks.read_rows import Row, read_rows, shown
+from unspoken.tasks.read_rows import Row, Rows, read_rows, shown
 
 Parse: TypeAlias = Callable[[Row, str], Example]
 """Makes an example of a row and of the id it is to have; raises DataError with what is wrong and what to do."""
@@ -46,7 +47,17 @@ def examples_from(
     Raises:
         DataError: The file cannot be read or holds no row; or too many rows are rejected, and one error names them.
     """
-    rows = read_rows(path)
+    return examples_of(read_rows(path), parse, prefix=prefix, max_bad_rows=max_bad_rows, keys=keys)
+
+
+def examples_of(
+    rows: Rows, parse: Parse, *, prefix: str, max_bad_rows: int = 0, keys: Collection[str] | None = None
+) -> tuple[tuple[Example, ...], Ledger]:
+    """As `examples_from`, for rows that are read.
+
+    Raises:
+        DataError: Too many rows are rejected, and one error names them.
+    """
     kept: list[Example] = []
     rejected = list(rows.unreadable)
     for number, row in rows.found:
@@ -55,7 +66,7 @@ def examples_from(
         except DataError as error:
             rejected.append(Rejection(rows.source, number, str(error)))
     rejected.sort(key=lambda rejection: rejection.row)
-    enforce(path, len(kept), rejected, max_bad_rows)
+    enforce(rows.source, len(kept), rejected, max_bad_rows)
     notes = (*notes_on_examples(kept), *_notes_on_rows([row for _, row in rows.found], keys))
     ledger = Ledger(len(kept) + len(rejected), len(kept), tuple(rejected), notes)
     return tuple(kept), ledger
@@ -128,7 +139,8 @@ def value_of(row: Mapping[str, Any], key: str) -> Any:
 
 def writable(example: Example) -> Example:
     """The example itself, unless it holds half a surrogate pair or NUL, which no tokenizer gives back unchanged."""
-    for text in (*example.premises, example.question, *example.steps, example.answer):
+    further = (*chain(*example.other_steps), *example.choices, *example.direct_answers)
+    for text in (*example.premises, example.question, *example.steps, example.answer, *further):
         match = _UNWRITABLE.search(text)
         if match:
             raise DataError(f"the character U+{ord(match[0]):04X} stands in {shown(text)}; remove or replace it")
@@ -138,7 +150,7 @@ def writable(example: Example) -> Example:
 _UNWRITABLE = re.compile("[\0\ud800-\udfff]")
 
 
-def enforce(path: Path, num_kept: int, rejected: Sequence[Rejection], max_bad_rows: int) -> None:
+def enforce(source: str | Path, num_kept: int, rejected: Sequence[Rejection], max_bad_rows: int) -> None:
     """Refuse a file with more rejected rows than allowed, or without any other.
 
     Raises:
@@ -148,7 +160,7 @@ def enforce(path: Path, num_kept: int, rejected: Sequence[Rejection], max_bad_ro
         return
     remedy = f"mend them, or set task.max_bad_rows={len(rejected)} to leave them out" if num_kept else "mend them"
     lines = [
-        f"{path}: {len(rejected)} of {num_kept + len(rejected)} rows rejected, {num_kept} kept; {remedy}",
+        f"{source}: {len(rejected)} of {num_kept + len(rejected)} rows rejected, {num_kept} kept; {remedy}",
         *(f"row {rejection.row}: {rejection.reason}" for rejection in rejected[:MAX_NAMED]),
     ]
     if len(rejected) > MAX_NAMED:

@@ -11,6 +11,8 @@ Set the same file for every split. The rows that MultiCoCo prepared from it are 
 
 They do not say where a choice with a comma in it ends: when the answer is none of the parts, or there are more parts
 than any question has choices, the row is rejected; otherwise such a choice is read as several.
+
+The columns of `problems.json` may also come from a data set, with the images in it (`dataset: derek-thomas/ScienceQA`).
 """
 
 import re
@@ -29,9 +31,9 @@ from unspoken.tasks.read_rows import Row, shown
 from unspoken.tasks.rows import (
     enforce,
     examples_from,
+    examples_of,
     notes_on_examples,
     question_steps_answer,
-    required_path,
     text_field,
     value_of,
     writable,
@@ -51,7 +53,7 @@ _ID = re.compile(r"[\w-]+")
 
 
 class ScienceQA(ChoiceTask):
-    """School science with two to five choices; bring the files (12,726 / 4,241 / 4,241 rows)."""
+    """School science with two to five choices; bring files or a data set (12,726 / 4,241 / 4,241 rows)."""
 
     name: Literal["scienceqa"] = "scienceqa"
     images: Path = Field(default=Path("data/scienceqa/images"), validate_default=False)
@@ -64,18 +66,23 @@ class ScienceQA(ChoiceTask):
     def examples(self, split: Split) -> tuple[Sequence[Example], Ledger]:
         """The rows of the split's file; those of `problems.json` that are of another split stand in the ledger.
 
+        Or those of the data set, where the split has no file.
+
         Raises:
-            DataError: The split has no file or no row, or more than `max_bad_rows` of its rows are rejected.
+            DataError: The split has no source or no row, or more than `max_bad_rows` of its rows are rejected.
         """
-        path = required_path(self, split, self.name)
-        text = read_text(path)
-        if _PROBLEMS.match(text):
-            examples, ledger = self._problems(path, text, split)
+        source = self._source(split)
+        prefix = f"{self.name}/{split}"
+        examples: Sequence[Example]
+        if not isinstance(source, Path):
+            examples, ledger = examples_of(source, self._parse_loaded, prefix=prefix, max_bad_rows=self.max_bad_rows)
+        elif _PROBLEMS.match(text := read_text(source)):
+            examples, ledger = self._problems(source, text, split)
         else:
             examples, ledger = examples_from(
-                path,
+                source,
                 self._parse_prepared,
-                prefix=f"{self.name}/{split}",
+                prefix=prefix,
                 max_bad_rows=self.max_bad_rows,
                 keys=("question", "steps", "answer", "image"),
             )
@@ -92,7 +99,9 @@ class ScienceQA(ChoiceTask):
                 if found != split:
                     others.append(Rejection(str(path), position, f"it is of the split {found}; {split} is read"))
                 else:
-                    kept.append(writable(self._parse_problem(row, key, split)))
+                    name = _text_or_nothing(row, "image")
+                    image = f"{_NAMES[split]}/{key}/{name}" if name else None
+                    kept.append(writable(self._parse_problem(row, f"{self.name}/{split}/{key}", image)))
             except DataError as error:
                 bad.append(Rejection(str(path), position, f"problem {shown(key)}: {error}"))
         if not kept and not bad:
@@ -101,7 +110,14 @@ class ScienceQA(ChoiceTask):
         rejected = tuple(sorted((*bad, *others), key=lambda rejection: rejection.row))
         return tuple(kept), Ledger(len(problems), len(kept), rejected, tuple(notes_on_examples(kept)))
 
-    def _parse_problem(self, row: Mapping[str, Any], key: str, split: Split) -> Example:
+    def _parse_loaded(self, row: Row, id: str) -> Example:
+        """A row of a data set: as in `problems.json`, or prepared; its image is a file in `images`."""
+        assert not isinstance(row, str), "the rows of a data set have columns"
+        if "choices" not in row:
+            return self._parse_prepared(row, id)
+        return self._parse_problem(row, id, _text_or_nothing(row, "image") or None)
+
+    def _parse_problem(self, row: Mapping[str, Any], id: str, image: str | None) -> Example:
         question = text_field(row, "question")
         choices = self._checked(value_of(row, "choices"))
         value_of(row, "answer")
@@ -110,9 +126,7 @@ class ScienceQA(ChoiceTask):
             question = f"{question} Hint: {hint}"
         lecture, solution = _text_or_nothing(row, "lecture"), _text_or_nothing(row, "solution")
         told = solution if self.reasoning == "solution" else f"{lecture}\n{solution}"
-        name = _text_or_nothing(row, "image")
-        image = f"{_NAMES[split]}/{key}/{name}" if name else None
-        return self._example(f"{self.name}/{split}/{key}", question, choices, gold, sentences(told), image)
+        return self._example(id, question, choices, gold, sentences(told), image)
 
     def _parse_prepared(self, row: Row, id: str) -> Example:
         fields = question_steps_answer(row)

@@ -1,16 +1,22 @@
-"""Shapes: look at a picture of coloured shapes, follow relations from one to the next, say what the last one is.
+"""Shapes: look at a picture of coloured shapes, follow relations or arrows from one to the next, say what is there.
 
 question  What colour is the thing left of the thing below the red circle? The choices are 0 : red, 1 : blue, 2 : green
 steps     below the red circle is the blue square | left of the blue square is the green star
 answer    green
 
-Nothing but the picture tells the answer; `unspoken.tasks.shapes_scene` says how that is made sure.
+question  What colour is the thing 2 arrows from the red circle? The choices are 0 : red, 1 : blue, 2 : green
+steps     to the blue square | to the green star
+answer    green
+
+Nothing but the picture tells the answer; `unspoken.tasks.shapes_scene` says how that is made sure, and
+`unspoken.tasks.shapes_arrows` why arrows are another task than relations.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, cast
 
 from pydantic import Field, PositiveInt, model_validator
 
@@ -20,8 +26,10 @@ from unspoken.files import flush, place, sha256_of
 from unspoken.records import Example, Ledger, Split
 from unspoken.tasks.base import Task
 from unspoken.tasks.chance import choose
+from unspoken.tasks.shapes_arrows import ArrowQuestion, draw_arrow_question, turned
 from unspoken.tasks.shapes_picture import draw, png
 from unspoken.tasks.shapes_scene import (
+    ARROWS,
     COLOURS,
     SHAPES,
     VALUES,
@@ -30,6 +38,7 @@ from unspoken.tasks.shapes_scene import (
     Question,
     Scene,
     draw_question,
+    neighbour,
     split_of,
 )
 
@@ -37,8 +46,10 @@ MAX_HOPS = 5
 MIN_CELL = 12
 """Pixels of a cell's side below which small shapes look alike."""
 
-_VERSION = 1
+_VERSION = 2
 """Part of the name of the folder of pictures: one more when equal settings give other rows or pictures."""
+_ID = re.compile(r"shapes/(?P<split>train|validation|test)/(?P<number>\d+)")
+_DRAW = {"relations": draw_question, "arrows": draw_arrow_question}
 _NOT_IN_A_PICTURE = {"name", "about", "folder", "train_rows", "validation_rows", "test_rows"}
 
 
@@ -49,10 +60,13 @@ class Shapes(Task):
     """
 
     name: Literal["shapes"] = "shapes"
-    about: Literal["relations", "scene"] = "relations"
-    """What is asked: to follow relations, or what stands in each cell, row by row, by which a model learns to see."""
+    about: Literal["walk", "scene"] = "walk"
+    """What is asked: where a walk from object to object ends, or what stands in each cell, row by row, by which a model
+    learns to see."""
+    follow: Literal["relations", "arrows"] = "relations"
+    """What leads from an object to the next: a relation that the question says, or an arrow on it in the picture."""
     hops: Annotated[int, Field(ge=1, le=MAX_HOPS)] = 3
-    """Relations to follow from the object that the question names."""
+    """Relations or arrows to follow from the object that the question names."""
     grid: Annotated[int, Field(ge=2, le=32)] = 4
     """Rows and columns of cells; each object stands in its own cell."""
     min_objects: PositiveInt = 7
@@ -117,12 +131,14 @@ class Shapes(Task):
     @property
     def chance(self) -> float:
         """Expected accuracy of a guess."""
-        return 1 / self.choices if self.about == "relations" else 0.0
+        return 1 / self.choices if self.about == "walk" else 0.0
 
     @property
     def max_new_tokens(self) -> int:
         """10 words a step, 3 for the answer with its start and end; half as many again where words are split."""
-        return 15 * self.hops + 5 if self.about == "relations" else 5 * self.grid**2 + 5
+        return (
+            15 * self.hops + 5 if self.about == "walk" else (5 if self.follow == "relations" else 9) * self.grid**2 + 5
+        )
 
     def words(self) -> Sequence[str]:
         """The same for all settings."""
@@ -155,7 +171,7 @@ class Shapes(Task):
         """
         rng = Random(f"{self.seed}/shapes/{split}/{number}")
         while True:
-            question = draw_question(
+            question = _DRAW[self.follow](
                 rng,
                 grid=self.grid,
                 objects=choose(range(self.min_objects, self.max_objects + 1), rng),
@@ -177,6 +193,29 @@ class Shapes(Task):
                 variants[f"{hops} hops"] = Shapes(**{**self.model_dump(), **changes})
         return variants
 
+    def counterfactual(self, example: Example, rng: Random) -> Example | None:
+        """One arrow of the walk points elsewhere, so that another choice is right; the picture lies beside the others.
+
+        Questions in relations have none.
+
+        Raises:
+            DataError: The picture cannot be written.
+        """
+        own = _ID.fullmatch(example.id)
+        if own is None or self.about == "scene":
+            return None
+        split = cast(Split, own["split"])
+        question = self.question(split, int(own["number"]))
+        found = tuple(turned(question)) if isinstance(question, ArrowQuestion) else ()
+        if not found:
+            return None
+        changed = choose(found, rng)
+        pairs = zip(question.scene.things, changed.scene.things, strict=True)
+        arrow = next(new for old, new in pairs if old != new)
+        path = self.pictures(split) / f"{own['number']}-{arrow.name}-{arrow.arrow}.png".replace(" ", "-")
+        _write(path, png(draw(changed.scene, self.image_size)))
+        return self._walk(f"{example.id}/changed", changed, path)
+
     def _example(self, split: Split, number: int, folder: Path, existing: set[str]) -> Example:
         question = self.question(split, number)
         path = folder / f"{number}.png"
@@ -185,20 +224,27 @@ class Shapes(Task):
         if self.about == "scene":
             text, answer = "What is in the picture?", _inventory(question.scene)
             return Example(f"shapes/{split}/{number}", text, (), answer, images=(str(path),))
+        return self._walk(f"shapes/{split}/{number}", question, path)
+
+    def _walk(self, id: str, question: Question, path: Path) -> Example:
         return Example(
-            id=f"shapes/{split}/{number}",
+            id=id,
             question=question.text,
             steps=question.steps,
             answer=question.answer,
             # an object is named by two words, and a search that holds it may hold either
             frontiers=tuple((thing.kind.colour, thing.kind.shape) for thing in question.walk),
             images=(str(path),),
+            choices=question.choices,
         )
 
 
 def _inventory(scene: Scene) -> str:
-    """What stands in each cell, row by row."""
+    """What stands in each cell, row by row, and what its arrow points at."""
     names = {thing.cell: thing.name for thing in scene.things}
+    for thing in scene.things:
+        if thing.arrow is not None:
+            names[thing.cell] += f" to {neighbour(scene, thing, ARROWS[thing.arrow]).name}"
     cells = [(row, column) for row in range(scene.grid) for column in range(scene.grid)]
     return ", ".join(names.get(cell, "nothing") for cell in cells)
 

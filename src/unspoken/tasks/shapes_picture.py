@@ -6,7 +6,7 @@ from math import cos, pi, sin
 
 from PIL import Image, ImageDraw
 
-from unspoken.tasks.shapes_scene import Scene, Thing
+from unspoken.tasks.shapes_scene import ARROWS, RELATIONS, Cell, Scene, Thing
 
 BACKGROUND = (244, 244, 240)
 PAINT: Mapping[str, tuple[int, int, int]] = {
@@ -17,6 +17,8 @@ PAINT: Mapping[str, tuple[int, int, int]] = {
     "purple": (132, 44, 160),
     "orange": (246, 124, 16),
 }
+INK = (16, 16, 16)
+"""What arrows are drawn in."""
 RADIUS: Mapping[str, float] = {"small": 0.28, "large": 0.42}
 """Half the extent of an object, as a share of its cell."""
 SHIFT = 0.07
@@ -49,6 +51,9 @@ OUTLINES: Mapping[str, Outline] = {
 }
 """Corners of each shape but the circle, right and down, in units of its radius."""
 
+ARROW: Outline = ((0, -0.05), (0.26, -0.05), (0.26, -0.2), (0.48, 0), (0.26, 0.2), (0.26, 0.05), (0, 0.05))
+"""Corners of an arrow: along the way that it points and across it, from the middle of its cell, as shares of it."""
+
 
 def blank(size: int) -> Image.Image:
     """The plain background, without objects.
@@ -70,6 +75,8 @@ def draw(scene: Scene, size: int) -> Image.Image:
     canvas = ImageDraw.Draw(large)
     for thing in scene.things:
         _paint(canvas, thing, large.width / scene.grid)
+        if thing.arrow is not None:
+            _paint_arrow(canvas, thing.cell, thing.arrow, large.width / scene.grid)
     return large.reduce(FINENESS)
 
 
@@ -90,3 +97,14 @@ def _paint(canvas: ImageDraw.ImageDraw, thing: Thing, cell: float) -> None:
     else:
         corners = OUTLINES[thing.kind.shape]
         canvas.polygon([(x + radius * right, y + radius * down) for right, down in corners], fill=paint)
+
+
+def _paint_arrow(canvas: ImageDraw.ImageDraw, place: Cell, arrow: str, cell: float) -> None:
+    """From the middle of the cell, wherever its object stands, so that equal arrows look alike."""
+    down, right = RELATIONS[ARROWS[arrow]]
+    x, y = (place[1] + 0.5) * cell, (place[0] + 0.5) * cell
+    corners = (
+        (x + cell * (along * right - across * down), y + cell * (along * down + across * right))
+        for along, across in ARROW
+    )
+    canvas.polygon(list(corners), fill=INK)

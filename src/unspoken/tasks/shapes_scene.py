@@ -44,7 +44,12 @@ MAX_WISHES = 100
 MAX_DRAWS = 1_000
 """Scenes that are drawn for any walk before it counts as impossible."""
 
-_FIXED = "What is the thing left right of above below The choices are ? : , ### in picture nothing \n"
+ARROWS: Mapping[str, str] = {"left": "left of", "right": "right of", "up": "above", "down": "below"}
+"""For each way that an arrow points the relation of what it points at."""
+
+_FIXED = (
+    "What is the thing left right of above below The choices are ? : , ### in picture nothing \n arrow arrows from to"
+)
 _MOST_CHOICES = max(map(len, VALUES.values()))
 WORDS = (
     *_FIXED.split(" "),
@@ -71,11 +76,13 @@ class Thing:
         cell: Where it stands.
         shift: How far it is drawn off the middle of its cell, right and down, each from -1 to 1. Scenes that differ
             in nothing else are equal.
+        arrow: Where the arrow on it points, one of `ARROWS`; None when it carries none.
     """
 
     kind: Kind
     cell: Cell
     shift: tuple[float, float] = field(default=(0.0, 0.0), compare=False)
+    arrow: str | None = None
 
     @property
     def name(self) -> str:
@@ -135,8 +142,13 @@ class Question:
         asked = f"the {self.anchor.name}"
         for relation in self.relations:
             asked = f"the thing {relation} {asked}"
+        return f"What {self.attribute} is {asked}? {self.offer}"
+
+    @property
+    def offer(self) -> str:
+        """The choices in words."""
         choices = ", ".join(f"{number} : {choice}" for number, choice in enumerate(self.choices))
-        return f"What {self.attribute} is {asked}? The choices are {choices}"
+        return f"The choices are {choices}"
 
     @property
     def steps(self) -> tuple[str, ...]:
@@ -151,11 +163,17 @@ def neighbour(scene: Scene, thing: Thing, relation: str) -> Thing:
     Raises:
         DataError: There is none.
     """
+    found = nearest(scene, thing, relation)
+    if found is None:
+        raise DataError(f"nothing is {relation} the {thing.name}; ask for another relation")
+    return found
+
+
+def nearest(scene: Scene, thing: Thing, relation: str) -> Thing | None:
+    """The nearest object in that direction, in the same row or column, where there is one."""
     at = {other.cell: other for other in scene.things}
     cell = _nearest(thing.cell, relation, at, scene.grid)
-    if cell is None:
-        raise DataError(f"nothing is {relation} the {thing.name}; ask for another relation")
-    return at[cell]
+    return None if cell is None else at[cell]
 
 
 def split_of(scene: Scene) -> Split:
@@ -163,7 +181,8 @@ def split_of(scene: Scene) -> Split:
 
     As the scene itself decides, no split has to know the rows of another, nor how many there are.
     """
-    written = "; ".join(f"{thing.name} {thing.kind.size} {thing.cell}" for thing in scene.things)
+    things = ((f"{thing.name} {thing.kind.size} {thing.cell}", thing.arrow) for thing in scene.things)
+    written = "; ".join(name if arrow is None else f"{name} {arrow}" for name, arrow in things)
     share = hashlib.sha256(f"{scene.grid}: {written}".encode()).digest()[0] % 8
     return "test" if share == 0 else "validation" if share == 1 else "train"
 

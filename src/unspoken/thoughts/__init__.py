@@ -6,9 +6,15 @@ from typing import Any
 
 from unspoken.errors import RecipeError
 from unspoken.thoughts.base import History, ThoughtSource
+from unspoken.thoughts.dropout import Dropout
+from unspoken.thoughts.gaussian import Gaussian
 from unspoken.thoughts.last_hidden import LastHidden
+from unspoken.thoughts.mixture import Dirichlet, Gumbel, Tokens
+from unspoken.thoughts.navigator import Navigator
 from unspoken.thoughts.pause import Pause
+from unspoken.thoughts.policy import Policy
 from unspoken.thoughts.projection import Projection
+from unspoken.thoughts.vocabulary import Vocabulary
 from unspoken.thoughts.window import Window
 
 SOURCES: dict[str, type[ThoughtSource]] = {
@@ -16,9 +22,15 @@ SOURCES: dict[str, type[ThoughtSource]] = {
     "window": Window,
     "pause": Pause,
     "projection": Projection,
+    "gaussian": Gaussian,
+    "navigator": Navigator,
+    "dropout": Dropout,
+    "gumbel": Gumbel,
+    "dirichlet": Dirichlet,
+    "tokens": Tokens,
 }
 
-__all__ = ["SOURCES", "History", "ThoughtSource", "build_source"]
+__all__ = ["SOURCES", "History", "Policy", "ThoughtSource", "Vocabulary", "build_source"]
 
 
 def build_source(settings: Mapping[str, Any], width: int) -> ThoughtSource:
@@ -31,7 +43,7 @@ def build_source(settings: Mapping[str, Any], width: int) -> ThoughtSource:
     if name not in SOURCES:
         raise RecipeError("thoughts", [f"name: unknown source {name!r}; known: {', '.join(SOURCES)}"])
     source = SOURCES[name]
-    known = [parameter for parameter in inspect.signature(source).parameters if parameter != "width"]
+    known = _settings_of(source)
     chosen = {key: value for key, value in settings.items() if key != "name"}
     unknown = [key for key in chosen if key not in known]
     if unknown:
@@ -41,3 +53,12 @@ def build_source(settings: Mapping[str, Any], width: int) -> ThoughtSource:
         return source(width, **chosen)
     except (ValueError, TypeError) as error:
         raise RecipeError("thoughts", [f"{name}: {error}"]) from error
+
+
+def _settings_of(source: type[ThoughtSource]) -> list[str]:
+    """The settings that a source takes; what it hands on to `Policy` are settings, too."""
+    parameters = [*inspect.signature(source).parameters.values()]
+    if any(parameter.kind == inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        parameters += inspect.signature(Policy).parameters.values()
+    kept = [parameter.name for parameter in parameters if parameter.kind != inspect.Parameter.VAR_KEYWORD]
+    return [name for name in kept if name != "width"]

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from unspoken.thoughts.vocabulary import Vocabulary
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class History:
@@ -67,6 +69,9 @@ class ThoughtSource(nn.Module, ABC):
 
     reads_states: bool = True
     """Whether the thoughts depend on states. False allows the schedule `single`, one pass for everything."""
+
+    def attach(self, vocabulary: Vocabulary) -> None:
+        """Where the source belongs to a model with a head: that model's words. Most have no use for them."""
 
     @abstractmethod
     def forward(self, history: History) -> Tensor:

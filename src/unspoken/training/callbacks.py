@@ -187,7 +187,7 @@ class ProgressBar(TrainerCallback):
         if self.progress and logs:
             epoch = max(state.global_step - 1, 0) // self.steps_per_epoch
             self.shown |= {key: str(value) for key, value in self.describe(epoch).items()}
-            for key, name in (("loss", "loss"), ("eval_accuracy", "accuracy")):
+            for key, name in (("loss", "loss"), ("eval_accuracy", "accuracy"), ("eval_recall_1", "R@1")):
                 if key in logs:
                     self.shown[name] = f"{logs[key]:.3f}"
             self.progress.update(self.task, shown=" ".join(f"{key} {value}" for key, value in self.shown.items()))

@@ -24,6 +24,10 @@ class StopRequest:
         return 128 + self.signal
 
 
+class Stopped(SystemExit):
+    """A signal ended the run after it was saved; `code` is 128 + the signal's number."""
+
+
 @contextmanager
 def stop_requests() -> Iterator[StopRequest]:
     """Catch SIGTERM and SIGINT for a while; the second one ends the process at once."""

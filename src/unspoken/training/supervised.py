@@ -1,8 +1,6 @@
 """`unspoken train`: from a recipe to a run directory, once through the curriculum. Read it from top to bottom."""
 
-import logging
 from contextlib import nullcontext
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -13,33 +11,24 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, Training
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from unspoken import files
-from unspoken.config import LoraSettings
+from unspoken.config import TrainSettings
 from unspoken.data.collate import collate
 from unspoken.data.loader import Batches, StagedDataset
 from unspoken.data.tokenizer import thought_tokens
-from unspoken.device import environment, rank, seed_everything, shares_parameters, world_size
-from unspoken.errors import CheckpointError, RecipeError
-from unspoken.evaluation.predict import predict
-from unspoken.evaluation.statistics import aggregate
+from unspoken.device import rank, seed_everything, shares_parameters, world_size
+from unspoken.errors import RecipeError
 from unspoken.model import LatentForCausalLM
-from unspoken.prepare import Rows, build_model, build_tokenizer, longest, read_examples, tokenize_rows
-from unspoken.recipe import Recipe, dump
+from unspoken.prepare import build_model, build_tokenizer, longest, read_examples, tokenize_rows
+from unspoken.recipe import Recipe
 from unspoken.recipe.batching import Batching, split_batch
 from unspoken.records import Batch, StagedExample, TokenizedExample
-from unspoken.run_directory import CHECKPOINTS, METRICS, RECIPE, RESOLVED, save_model
+from unspoken.run_directory import CHECKPOINTS, METRICS, save_model
+from unspoken.training.begin import SCHEDULERS, begin, with_adapters
 from unspoken.training.callbacks import Guard, MetricsLog, ProgressBar, Stages, Stop, Validation
-from unspoken.training.checkpoint import newest_valid, refuse_differences
 from unspoken.training.health import HealthWarnings, warn
-from unspoken.training.signals import StopRequest, stop_requests
+from unspoken.training.signals import Stopped, StopRequest, stop_requests
 from unspoken.training.trainer import SupervisedTrainer
-
-logger = logging.getLogger(__name__)
-
-SCHEDULERS = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
-
-
-class Stopped(SystemExit):
-    """A signal ended the run after it was saved; `code` is 128 + the signal's number."""
+from unspoken.training.validation import validate
 
 
 def train(recipe: Recipe, out: Path | str, *, resume: bool = False) -> Path:
@@ -58,12 +47,20 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False) -> Path:
         NonFiniteError: The loss diverged; the last checkpoint is good.
         Stopped: A signal came; the run was saved and can be resumed.
     """
-    if recipe.train.precision == "fp16" and not torch.accelerator.is_available():
-        # the library would train in fp32 without a word
-        raise RecipeError("train.precision", ["fp16 needs a GPU, and there is none; set bf16 or fp32"])
+    refuse_fp16_without_a_gpu(recipe.train)
     out = Path(out)
     with files.locked(out) if rank() == 0 else nullcontext(), stop_requests() as request:
         return _train(recipe, out, resume, request)
+
+
+def refuse_fp16_without_a_gpu(settings: TrainSettings) -> None:
+    """The library would train in fp32 without a word.
+
+    Raises:
+        RecipeError: The precision is fp16 and there is no GPU.
+    """
+    if settings.precision == "fp16" and not torch.accelerator.is_available():
+        raise RecipeError("train.precision", ["fp16 needs a GPU, and there is none; set bf16 or fp32"])
 
 
 def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest) -> Path:
@@ -74,8 +71,8 @@ def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest) -> Pat
     model = build_model(recipe, tokenizer)
     rows = tokenize_rows(recipe, examples, ledger, tokenizer, model)
     validation = tokenize_rows(recipe, *read_examples(recipe.task, "validation"), tokenizer, model)
-    checkpoint = _begin(recipe, out, resume, rows, validation, tokenizer)
-    trainable = _with_adapters(model, recipe.model.lora) if recipe.model.lora else model
+    checkpoint = begin(recipe, out, resume, rows, validation, tokenizer)
+    trainable = with_adapters(model, recipe.model.lora, _learning(model)) if recipe.model.lora else model
 
     dataset = StagedDataset(rows.tokenized, _layout(recipe, tokenizer), settings.seed)
     batching = split_batch(settings, world_size())
@@ -90,14 +87,14 @@ def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest) -> Pat
         return {"epoch": settings.first_epoch + epoch, "stage": stage_of(epoch)}
 
     bar = ProgressBar(describe, steps_per_epoch, f"{recipe.task.name} {recipe.method.name}")
-    trainer = SupervisedTrainer(
+    trainer: SupervisedTrainer = SupervisedTrainer(
         run=out,
         model=trainable,
         processing_class=tokenizer,
-        args=_arguments(recipe, out, batching),
+        args=arguments(recipe, out, batching),
         batches=batches,
         collator=_collator(recipe, tokenizer),
-        validate=lambda: _validate(
+        validate=lambda: validate(
             recipe, model, tokenizer, validation, stage_of(_epoch_of(trainer.state.global_step, steps_per_epoch))
         ),
         keep_checkpoints=settings.keep_checkpoints,
@@ -128,36 +125,10 @@ def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest) -> Pat
     return out
 
 
-def _begin(
-    recipe: Recipe,
-    out: Path,
-    resume: bool,
-    rows: Rows,
-    validation: Rows,
-    tokenizer: PreTrainedTokenizerBase,
-) -> Path | None:
-    """Write down what is about to run, or compare it with what was; the checkpoint to continue from."""
-    if rank() > 0:
-        return newest_valid(out) if resume else None
-    identity = {
-        "recipe": dump(recipe),
-        "data": {"train": rows.fingerprint, "validation": validation.fingerprint},
-        "tokenizer": files.sha256_of(tokenizer.get_vocab()),
-    }
-    if (out / RESOLVED).is_file() and resume:
-        recorded = files.read_json(out / RESOLVED)
-        refuse_differences({key: recorded[key] for key in identity}, identity, out)
-        checkpoint = newest_valid(out)
-        logger.warning("resuming from %s", checkpoint.name if checkpoint else "the beginning: no valid checkpoint yet")
-        return checkpoint
-    if resume:
-        raise CheckpointError(f"{out} holds no run to resume; start it without --resume")
-    if (out / RESOLVED).is_file():
-        raise CheckpointError(f"{out} already holds a run; continue it with --resume, or choose another --out")
-    ledgers = {"train": asdict(rows.ledger), "validation": asdict(validation.ledger)}
-    files.write_json(out / RESOLVED, {**identity, "rows": ledgers, "environment": environment()})
-    files.write_text(out / RECIPE, recipe.source)
-    return None
+def _learning(model: LatentForCausalLM) -> list[str]:
+    """The parts beside the decoder that have something to learn."""
+    parts = {"thought_source": model.model.thought_source, "image_slots": model.model.image_slots}
+    return [name for name, part in parts.items() if part is not None and list(part.parameters())]
 
 
 def _layout(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
@@ -180,7 +151,8 @@ def _collate(rows: list[StagedExample], **kwargs: Any) -> Batch:
     return collate(rows, **kwargs)
 
 
-def _arguments(recipe: Recipe, out: Path, batching: Batching) -> TrainingArguments:
+def arguments(recipe: Recipe, out: Path, batching: Batching, best: str = "accuracy") -> TrainingArguments:
+    """What the library is told of a recipe; `best` is the validation figure by which the best epoch is chosen."""
     settings = recipe.train
     save = {"epoch": "epoch", "improvement": "best", "end": "no"}[settings.save]
     return TrainingArguments(
@@ -203,7 +175,7 @@ def _arguments(recipe: Recipe, out: Path, batching: Batching) -> TrainingArgumen
         logging_nan_inf_filter=False,
         save_strategy=save,
         eval_strategy="no",
-        metric_for_best_model="accuracy",
+        metric_for_best_model=best,
         greater_is_better=True,
         dataloader_num_workers=settings.workers,
         ddp_find_unused_parameters=False,
@@ -215,49 +187,9 @@ def _arguments(recipe: Recipe, out: Path, batching: Batching) -> TrainingArgumen
     )
 
 
-def _with_adapters(model: LatentForCausalLM, settings: LoraSettings) -> Any:
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(
-        r=settings.rank,
-        lora_alpha=settings.alpha,
-        lora_dropout=settings.dropout,
-        target_modules="all-linear",
-        trainable_token_indices=sorted(model.generation_config.suppress_tokens),
-        modules_to_save=["thought_source"] if list(model.model.thought_source.parameters()) else None,
-        task_type="CAUSAL_LM",
-    )
-    return get_peft_model(model, config)
-
-
 def _epoch_of(step: int, steps_per_epoch: int) -> int:
     """The epoch of a step, both counted as the library does: the first step is 1, the first epoch 0."""
     return max(step - 1, 0) // steps_per_epoch
-
-
-def _validate(
-    recipe: Recipe, model: LatentForCausalLM, tokenizer: PreTrainedTokenizerBase, rows: Rows, stage: int
-) -> dict[str, float]:
-    """Accuracy on the validation rows at a stage, by generation."""
-    limit = recipe.train.validation_rows or len(rows.examples)
-    tokens = thought_tokens(tokenizer)
-    predictions = predict(
-        model,
-        tokenizer,
-        recipe.task,
-        rows.examples[:limit],
-        [recipe.method.prompt(row, stage, tokens) for row in rows.tokenized[:limit]],
-        batch_size=recipe.evaluate.batch_size,
-        max_new_tokens=recipe.evaluate.max_new_tokens,
-    )
-    figures = aggregate(predictions)
-    return {
-        "accuracy": figures.accuracy,
-        "accuracy_low": figures.interval[0],
-        "accuracy_high": figures.interval[1],
-        "n": figures.n,
-        "tokens_per_answer": figures.tokens_per_answer,
-    }
 
 
 def _finish(

@@ -1,4 +1,4 @@
-"""The supervised loop: `transformers.Trainer` with our order of rows, validation by generation, sealed checkpoints."""
+"""`transformers.Trainer` with our order of rows, our validation and sealed checkpoints; and the supervised loop."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +20,7 @@ from unspoken.training.checkpoint import PREFIX, rotate
 from unspoken.training.health import Fillings, health, watched
 
 
-class SupervisedTrainer(Trainer):
+class SealingTrainer(Trainer):
     """Trains on staged rows. Everything that is not overridden here is Hugging Face's: accumulation, precision, ranks.
 
     Args:
@@ -37,7 +37,7 @@ class SupervisedTrainer(Trainer):
         *,
         run: Path,
         batches: Batches,
-        collator: Callable[[list[StagedExample]], Batch],
+        collator: Callable[[list[StagedExample]], Batch | dict[str, Any]],
         validate: Callable[[], dict[str, float]],
         keep_checkpoints: int | None,
         **kwargs: Any,
@@ -45,7 +45,6 @@ class SupervisedTrainer(Trainer):
         super().__init__(train_dataset=batches.dataset, data_collator=collator, **kwargs)
         self.control: TrainerControl
         self.run, self.batches, self.validate, self.keep_checkpoints = run, batches, validate, keep_checkpoints
-        self.fillings: Fillings = {}
 
     def get_train_dataloader(self) -> DataLoader[StagedExample]:
         """Micro-batches of `batches`, which ranks take in turn."""
@@ -68,11 +67,7 @@ class SupervisedTrainer(Trainer):
         Raises:
             NonFiniteError: The loss is NaN or infinite.
         """
-        if (self.state.global_step + 1) % self.args.logging_steps:
-            loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
-        else:
-            with watched(model) as self.fillings:
-                loss = super().training_step(model, inputs, num_items_in_batch)
+        loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
         if not torch.isfinite(loss):
             raise NonFiniteError(
                 f"the loss of step {self.state.global_step + 1} is {loss.item()}; nothing was updated. The last "
@@ -80,15 +75,8 @@ class SupervisedTrainer(Trainer):
             )
         return loss
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """The library's figures of a step, and those of the thoughts in its last micro-batch."""
-        if "loss" in logs:
-            logs |= health(self.model, self.fillings)
-            self.fillings = {}
-        super().log(logs, start_time)
-
     def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
-        """Validate by generation instead of by loss."""
+        """Validate by what the model is for instead of by loss."""
         metrics = {f"{metric_key_prefix}_{key}": value for key, value in self.validate().items()}
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -100,7 +88,8 @@ class SupervisedTrainer(Trainer):
         Raises:
             CheckpointError: Weights are missing or left over; a tied head has none of its own.
         """
-        tied = self.model._tied_weights_keys if self.model.config.tie_word_embeddings else ()
+        # only models with a head know the setting
+        tied = self.model._tied_weights_keys if getattr(self.model.config, "tie_word_embeddings", False) else ()
         missing = sorted(set(load_result.missing_keys) - set(tied))
         if missing or load_result.unexpected_keys:
             raise CheckpointError(
@@ -131,3 +120,27 @@ class SupervisedTrainer(Trainer):
             if self.keep_checkpoints is not None:
                 rotate(self.run, self.keep_checkpoints, self.state.best_global_step)
         barrier()
+
+
+class SupervisedTrainer(SealingTrainer):
+    """Watches the health of thoughts while they are learned."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.fillings: Fillings = {}
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Tensor | Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """As before; the thoughts of a step that is logged are looked at."""
+        if (self.state.global_step + 1) % self.args.logging_steps:
+            return super().training_step(model, inputs, num_items_in_batch)
+        with watched(model) as self.fillings:
+            return super().training_step(model, inputs, num_items_in_batch)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """The library's figures of a step, and those of the thoughts in its last micro-batch."""
+        if "loss" in logs:
+            logs |= health(self.model, self.fillings)
+            self.fillings = {}
+        super().log(logs, start_time)

@@ -23,6 +23,8 @@ from unspoken.config import VisionSettings
 from unspoken.errors import RecipeError
 
 HALF = (0.5, 0.5, 0.5)
+NEEDED = ("image_size", "patch_size", "hidden_size")
+"""What the configuration of an encoder must say."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,15 +72,34 @@ def build_encoder(settings: VisionSettings, seed: int) -> Encoder:
     )
 
 
-def _new(settings: VisionSettings, seed: int) -> tuple[PreTrainedModel, Any]:
-    config = CLIPVisionConfig(
-        hidden_size=settings.width,
-        intermediate_size=4 * settings.width,
-        num_hidden_layers=settings.layers,
-        num_attention_heads=settings.heads,
-        image_size=settings.image_size,
-        patch_size=settings.patch_size,
+def encoder_config(settings: VisionSettings, *, download: bool = True) -> Any:
+    """The configuration of the encoder that the settings describe.
+
+    Args:
+        settings: `path` of a pretrained one, or the shape of a new one.
+        download: Whether that of a pretrained one may come from the hub, or must be here.
+
+    Raises:
+        OSError: There is none at `path`.
+        ValueError: What is there cannot be read.
+    """
+    if settings.path is None:
+        return CLIPVisionConfig(
+            hidden_size=settings.width,
+            intermediate_size=4 * settings.width,
+            num_hidden_layers=settings.layers,
+            num_attention_heads=settings.heads,
+            image_size=settings.image_size,
+            patch_size=settings.patch_size,
+        )
+    config = AutoConfig.from_pretrained(
+        settings.path, revision=settings.revision, trust_remote_code=False, local_files_only=not download
     )
+    return getattr(config, "vision_config", config)
+
+
+def _new(settings: VisionSettings, seed: int) -> tuple[PreTrainedModel, Any]:
+    config = encoder_config(settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: PreTrainedModel = AutoModel.from_config(config)
@@ -91,11 +112,9 @@ def _pretrained(settings: VisionSettings) -> tuple[PreTrainedModel, Any]:
     verbosity = library_logging.get_verbosity()
     library_logging.set_verbosity_error()  # it reports the text tower as left over, which is as it should be
     try:
-        config = AutoConfig.from_pretrained(path, revision=settings.revision, trust_remote_code=False)
-        config = getattr(config, "vision_config", config)
         model: PreTrainedModel = AutoModel.from_pretrained(
             path,
-            config=config,
+            config=encoder_config(settings),
             revision=settings.revision,
             use_safetensors=True,
             trust_remote_code=False,
@@ -107,7 +126,7 @@ def _pretrained(settings: VisionSettings) -> tuple[PreTrainedModel, Any]:
         raise RecipeError("model.vision", [f"no vision encoder can be loaded from {path!r}: {reason}"]) from error
     finally:
         library_logging.set_verbosity(verbosity)
-    missing = [name for name in ("image_size", "patch_size", "hidden_size") if not hasattr(model.config, name)]
+    missing = [name for name in NEEDED if not hasattr(model.config, name)]
     if missing:
         kind = type(model).__name__
         raise RecipeError(

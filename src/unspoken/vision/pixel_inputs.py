@@ -2,17 +2,26 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from unspoken.errors import DataError
 from unspoken.progress import progress_bar
-from unspoken.vision.encoder import Encoder
 from unspoken.vision.images import ImageFacts, open_image
 
 MAX_BYTES = 8 * 2**30
 """Memory that the pixels of a data set may take."""
+
+
+class PreparesPixels(Protocol):
+    """An encoder, as far as pixels go."""
+
+    def pixels(self, image: Image.Image) -> npt.NDArray[np.float32]:
+        """(3, height, width), as the encoder takes it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +39,7 @@ class Pixels:
         return self.values.astype(np.float32)
 
 
-def pixels_of(encoder: Encoder, facts: Sequence[ImageFacts]) -> Mapping[str, Pixels]:
+def pixels_of(encoder: PreparesPixels, facts: Sequence[ImageFacts]) -> Mapping[str, Pixels]:
     """The pixels of images as the encoder takes them, by the sha256 of their files.
 
     Raises:

@@ -118,7 +118,7 @@ def test_plans_and_lists_are_results(run):
     code, out, err = run("plan", "hops/coconut", "train.epochs=20")
     assert (code, err) == (0, "")
     assert "-19 " in out
-    assert run("list", "recipes")[1].startswith("gsm8k/coconut  ")
+    assert run("list", "recipes")[1].startswith("aokvqa/coconut  ")
 
 
 LEGACY = """

@@ -20,6 +20,7 @@ def tokenized(
     answer=(30, 31, 0),
     answer_start=1,
     frontiers=(),
+    other_steps=(),
 ):
     return TokenizedExample(
         id=id,
@@ -31,6 +32,7 @@ def tokenized(
         answer_start=answer_start,
         frontiers=tuple(tuple(frontier) for frontier in frontiers),
         openings=tuple(ids(premise) for premise in (premises if openings is None else openings)),
+        other_steps=tuple(tuple(ids(step) for step in steps) for steps in other_steps),
     )
 
 

@@ -7,8 +7,9 @@ import pytest
 from tests.conftest import TOKENS
 from tests.unit.data.build import tokenized
 
-from unspoken.data.loader import POOL, Batches, StagedDataset
+from unspoken.data.loader import POOL, Batches, StagedDataset, one_reasoning
 from unspoken.methods.coconut import Coconut
+from unspoken.methods.cot import CoT
 from unspoken.records import IGNORED
 
 
@@ -174,3 +175,59 @@ def test_a_negative_index_is_the_row_with_nothing_to_train(row):
     assert without.labels.tolist() == [IGNORED] * len(with_labels.labels)
     assert (without.num_thoughts, without.first_thought) == (with_labels.num_thoughts, with_labels.first_thought)
     assert (with_labels.labels != IGNORED).any()
+
+
+# ---- one of several reasonings
+
+REASONINGS = [[[10], [11, 12]], [[13]], [[14], [15], [16]]]
+
+
+def reasoned(number):
+    steps, *others = REASONINGS
+    return tokenized(f"row {number}", steps=steps, other_steps=others)
+
+
+def reasoning_of(row):
+    return REASONINGS.index([step.tolist() for step in row.steps])
+
+
+def test_each_round_of_epochs_holds_every_reasoning_once():
+    rounds = set()
+    for number in range(60):
+        chosen = [reasoning_of(one_reasoning(reasoned(number), epoch, seed=0)) for epoch in range(12)]
+        for start in range(0, 12, 3):
+            assert sorted(chosen[start : start + 3]) == [0, 1, 2]
+            rounds.add(tuple(chosen[start : start + 3]))
+    assert len(rounds) == 6, "in every order"
+
+
+def test_the_reasoning_depends_on_seed_epoch_and_id_alone():
+    def chosen(seed, ids):
+        return [reasoning_of(one_reasoning(reasoned(number), epoch, seed)) for number in ids for epoch in range(6)]
+
+    ids = list(range(30))
+    assert chosen(0, ids) == chosen(0, ids)
+    assert chosen(0, ids) != chosen(1, ids)
+    assert chosen(0, [7]) == chosen(0, ids)[42:48]
+    first = [reasoning_of(one_reasoning(reasoned(number), 0, 0)) for number in range(300)]
+    assert all(70 <= first.count(place) <= 130 for place in range(3))  # 100 expected, standard deviation 8.2
+
+
+def test_a_row_is_laid_out_with_the_reasoning_of_the_epoch_and_others_are_as_before():
+    rows = [reasoned(0), tokenized("row 1")]
+    dataset = StagedDataset(rows, lambda row, epoch, rng: CoT().layout(row, 0, TOKENS, rng), seed=3)
+    written = []
+    for epoch in range(3):
+        dataset.set_epoch(epoch)
+        labels = dataset[0].labels
+        expected = one_reasoning(rows[0], epoch, 3)
+        assert labels[labels != IGNORED].tolist() == [*chain(*(step.tolist() for step in expected.steps)), 30, 31, 0]
+        assert dataset[-1].input_ids.tolist() == dataset[0].input_ids.tolist()
+        written.append(reasoning_of(expected))
+        assert dataset[1].input_ids.tolist() == [1, 2, 3, 10, 11, 12, 13, 14, 15, 30, 31, 0]
+    assert sorted(written) == [0, 1, 2]
+
+
+def test_a_prompt_knows_the_first_reasoning_alone():
+    method = Coconut(pad_thoughts=False)
+    assert method.prompt(reasoned(0), 6, TOKENS).num_thoughts == len(REASONINGS[0])

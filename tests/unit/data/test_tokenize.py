@@ -1,5 +1,6 @@
 """Every piece of an example becomes token ids, once; joined again the pieces are the text."""
 
+from dataclasses import replace
 from itertools import permutations
 from random import Random
 
@@ -46,6 +47,25 @@ def test_each_piece_is_tokenised_with_its_ending_or_separator():
     assert row.answer_start == 1
     assert row.frontiers == ((6, 7), (8,))
     assert {piece.dtype for piece in (*row.premises, *row.questions, *row.steps, row.answer)} == {np.dtype(np.int32)}
+
+
+def test_choices_are_tokenised_as_answers_and_other_reasonings_as_steps():
+    tokenizer = word_tokenizer(WORDS)
+    example = replace(EXAMPLE, choices=("c", "a b", "d d"), other_steps=(("c",), (), ("d a", "a")))
+    (row,), (plain,) = tokenize([example], FORM, tokenizer), tokenize([EXAMPLE], FORM, tokenizer)
+    assert [words(tokenizer, piece) for piece in row.choices] == [
+        "# c <|endoftext|>", "# a b <|endoftext|>", "# d d <|endoftext|>",
+    ]  # fmt: skip
+    assert row.choices[1].tolist() == row.answer.tolist()
+    assert [[words(tokenizer, step) for step in steps] for steps in row.other_steps] == [["c |"], [], ["d a |", "a |"]]
+    for name in ("premises", "openings", "questions", "steps"):
+        pairs = zip(getattr(row, name), getattr(plain, name), strict=True)
+        assert all(one.tolist() == other.tolist() for one, other in pairs)
+    assert (plain.choices, plain.other_steps) == ((), ())
+    with pytest.raises(DataError, match="a word of '# x' is not in the vocabulary"):
+        tokenize([replace(EXAMPLE, choices=("x",))], FORM, tokenizer)
+    with pytest.raises(DataError, match=r"a word of 'a y \|' is not in the vocabulary"):
+        tokenize([replace(EXAMPLE, other_steps=(("a y",),))], FORM, tokenizer)
 
 
 def test_without_premises_the_question_has_no_separator_and_without_steps_there_are_none():

@@ -1,5 +1,7 @@
 """Examples to predictions: each row answered as it would be alone, and scored on what was written."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -311,3 +313,68 @@ def test_prompts_of_very_different_lengths_share_a_batch(setup):
     ]
     for index, written in answers(setup.model, prompts, 5, 6):
         assert written == greedy_by_definition(setup.model, prompts[index], 6)
+
+
+# ---- choices
+
+
+class Choosing(Setup):
+    """The same rows, each with three nodes to choose from."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        offered = [("a", "b", example.answer) for example in self.examples]
+        self.examples = [replace(example, choices=each) for example, each in zip(self.examples, offered, strict=True)]
+        self.choices = [row.choices for row in tokenize(self.examples, TASK.text, self.tokenizer)]
+
+    def predict(self, order=None, **kwargs):
+        order = range(len(self.examples)) if order is None else order
+        return super().predict(order, choices=[self.choices[i] for i in order], **kwargs)
+
+
+@pytest.fixture(scope="module")
+def choosing():
+    return Choosing(seed=1)
+
+
+@torch.no_grad()
+def log_likelihood(model, prompt, choice):
+    """By definition: one run over prompt and choice."""
+    ids = torch.tensor(np.concatenate([prompt.input_ids, choice]), dtype=torch.long)[None]
+    values = model(input_ids=ids).logits[0, :-1].double().log_softmax(dim=-1)
+    return float(values[-len(choice) :].gather(1, torch.tensor(choice).long()[:, None]).sum())
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_the_likeliest_choice_is_that_of_the_definition(choosing, setup, batch_size):
+    found, plain = choosing.predict(batch_size=batch_size), setup.predict(batch_size=batch_size)
+    likeliest = []
+    for row, example, prompt, choices in zip(found, choosing.examples, choosing.prompts, choosing.choices, strict=True):
+        expected = [log_likelihood(choosing.model, prompt, choice) for choice in choices]
+        assert row.log_likelihoods == pytest.approx(expected, abs=1e-4)
+        assert row.likeliest == example.choices[int(np.argmax(expected))]
+        likeliest.append(example.choices.index(row.likeliest))
+    assert len(set(likeliest)) > 1
+    assert [replace(row, log_likelihoods=None, likeliest=None) for row in found] == plain
+
+
+@pytest.mark.parametrize("control", ["zero", "mean", "removed", "noise", "another_row"])
+def test_choices_are_weighed_under_the_control(choosing, control):
+    trained, changed = choosing.predict(), choosing.predict(control=control)
+    thinking = [prompt.num_thoughts > 0 for prompt in choosing.prompts]
+    for before, after, thinks in zip(trained, changed, thinking, strict=True):
+        same = after.log_likelihoods == pytest.approx(before.log_likelihoods, abs=1e-4)
+        assert same != thinks, f"{control} takes thoughts away, and only thoughts"
+    assert choosing.predict(control=control) == changed
+
+
+def test_an_answer_start_that_is_given_is_not_counted():
+    setup = Choosing(seed=1)
+    start = np.array([7, 8], dtype=np.int32)
+    for index, prompt in enumerate(setup.prompts):
+        ids, labels = np.append(prompt.input_ids, start), np.append(prompt.labels, [-100, -100])
+        setup.prompts[index] = replace(prompt, input_ids=ids, labels=labels, num_forced=2)
+    setup.choices = [tuple(np.append(start, choice[1:]) for choice in choices) for choices in setup.choices]
+    for row, prompt, choices in zip(setup.predict(), setup.prompts, setup.choices, strict=True):
+        expected = [log_likelihood(setup.model, prompt, choice[2:]) for choice in choices]
+        assert row.log_likelihoods == pytest.approx(expected, abs=1e-4)

@@ -1,11 +1,13 @@
 """From predictions to numbers with their uncertainty."""
 
+from dataclasses import replace
 from math import sqrt
 
+import numpy as np
 import pytest
 
-from unspoken.evaluation.statistics import aggregate, wilson
-from unspoken.records import Prediction
+from unspoken.evaluation.statistics import aggregate, chance, majority, wilson
+from unspoken.records import Example, Prediction
 
 Z95 = 1.959963984540054
 
@@ -81,3 +83,54 @@ def test_the_figures_of_a_condition_are_counts_shares_and_means():
 def test_an_accuracy_of_nothing_is_an_error():
     with pytest.raises(ValueError, match="at least one row"):
         aggregate([])
+
+
+# ---- choices
+
+
+def test_the_likeliest_choice_is_right_when_it_is_the_answer_and_credits_are_averaged():
+    rows = [prediction("wrong"), prediction("right"), prediction("no answer"), prediction("wrong")]
+    found = [("a", 1.0), ("b", 1 / 3), ("a", 0.0), ("a", None)]
+    rows = [replace(row, likeliest=choice, credit=credit) for row, (choice, credit) in zip(rows, found, strict=True)]
+    figures = aggregate(rows)
+    assert figures.accuracy == 0.25, "what is written is counted as before"
+    assert (figures.choice_accuracy, figures.choice_interval, figures.choice_n) == (0.75, wilson(3, 4), 4)
+    assert figures.soft_accuracy == pytest.approx(4 / 9)
+    assert figures.soft_n == 3
+    assert figures.soft_interval == pytest.approx(wilson(4 / 3, 3))
+
+
+def test_without_choices_and_annotators_there_are_no_such_figures():
+    figures = aggregate([prediction("right")])
+    assert figures.choice_accuracy is figures.choice_interval is figures.choice_n is None
+    assert figures.soft_accuracy is figures.soft_interval is figures.soft_n is None
+
+
+@pytest.mark.parametrize("shares", [(0.7, 0.1, 0.1, 0.1), (0.3, 0.1, 0.2, 0.4), (0.02, 0.03, 0.15, 0.8)])
+def test_the_interval_of_a_mean_credit_covers_it_at_least_95_times_in_100(shares):
+    values = np.array([0.0, 0.3, 0.6, 1.0])
+    means = np.random.default_rng(0).choice(values, p=shares, size=(2000, 100)).mean(axis=1)
+    ends = [wilson(100 * mean, 100) for mean in means]
+    covered = np.mean([low <= values @ shares <= high for low, high in ends])
+    assert covered >= 0.94  # 95% less two standard errors of 2,000 draws
+
+
+def choosing(choices, answer):
+    return Example("row", "?", (), answer, choices=tuple(choices))
+
+
+def test_a_guess_is_right_as_often_as_choices_are_the_answer():
+    rows = [choosing("abc", "a"), choosing("ab", "b"), choosing("abbc", "b")]
+    assert chance(rows) == pytest.approx((1 / 3 + 1 / 2 + 2 / 4) / 3)
+    assert chance([Example("row", "?", (), "a")]) is None
+    assert chance([*rows, Example("row", "?", (), "a")]) == chance(rows)
+
+
+def test_the_majority_is_the_best_place_or_the_best_text():
+    by_place = [choosing("abcd", "b"), choosing("wxyz", "x"), choosing("abcd", "c"), choosing("ij", "j")]
+    assert majority(by_place) == 3 / 4
+    by_text = [choosing("ab", "a"), choosing("ba", "a"), choosing("ca", "a"), choosing("cd", "d")]
+    assert majority(by_text) == 3 / 4
+    # of equal choices both places are right
+    assert majority([choosing("abb", "b"), choosing("xyz", "z")]) == 1.0
+    assert majority([Example("row", "?", (), "a")]) is None

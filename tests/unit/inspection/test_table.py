@@ -20,6 +20,10 @@ def inspection(**changes):
             {
                 "id": "prosqa/test/1",
                 "question": "0 1 | [Q] 1 2 [R] 0",
+                "images": [
+                    {"path": "a.png", "attention": [[0.25, 0.5], [0.125, 0.0], [0.0, 0.0625]]},
+                    {"path": "b.png", "attention": None},
+                ],
                 "expected": "1",
                 "text": " [A] 1 ",
                 "verdict": "right",
@@ -57,6 +61,8 @@ def test_every_section_is_written():
         "  expected '1', wrote '[A] 1': right",
         "  thought 1: 1 0.75  2 0.12   should hold 1/3: rank 1",
         "  thought 2: | 1.00",
+        "  a.png: looked at by thought 1 0.75, thought 2 0.12, the answer 0.06",
+        "  b.png: this decoder does not show its attention",
         "  made to write after 0, 1 ... thoughts: '[A] 2' | '[A] 1'",
         "",
         "lens       thought  top-1  95% interval    top-5  shuffled",

@@ -4,7 +4,7 @@ import pytest
 
 from unspoken.errors import RecipeError
 from unspoken.legacy import is_legacy, translate
-from unspoken.legacy.translate import KEYS
+from unspoken.legacy.released import KEYS
 from unspoken.recipe import load_recipe, open_recipe, resolve
 from unspoken.recipe.strict_yaml import parse_yaml
 

@@ -10,15 +10,17 @@ from unspoken.legacy import import_checkpoint
 
 
 def released(model, *, wrapped=True):
-    """The state dict that the released code saves for the decoder of this model."""
+    """The state dict that the released code saves for the decoder of this model, whose tokens it has in its order."""
     decoder = AutoModelForCausalLM.from_config(model.config.text_config)
     setattr(decoder, decoder.base_model_prefix, model.model.language_model)
     decoder.set_output_embeddings(model.lm_head)
     state = decoder.state_dict()
     if not wrapped:
         return state
-    table = model.get_input_embeddings().weight
-    return {f"base_causallm.{key}": value for key, value in state.items()} | {"embedding.weight": table}
+    order = [*range(len(model.lm_head.weight) - 2), -1, -2]
+    tables = [key for key, value in state.items() if len(value) == len(order)]
+    state |= {key: state[key][order] for key in tables}
+    return {f"base_causallm.{key}": value for key, value in state.items()} | {"embedding.weight": state[tables[0]]}
 
 
 @pytest.mark.parametrize("arch", ["gpt2", "llama"])
@@ -96,3 +98,15 @@ def test_what_holds_no_weights_is_refused(tmp_path):
     for name in ("empty", "list", "numbers", "nothing", "absent", "."):
         with pytest.raises(CheckpointError):
             import_checkpoint(tmp_path / name)
+
+
+def test_a_checkpoint_of_multicoco_gives_its_words_and_leaves_its_eyes(tmp_path):
+    trained, other = tiny_model(), tiny_model(seed=5)
+    state = {f"module.base_causallm.{key}": value for key, value in released(trained, wrapped=False).items()}
+    eyes = {"module.vision_encoder.logit_scale": torch.ones(1), "module.vision_projector.bias": torch.ones(16)}
+    torch.save({**state, **eyes}, tmp_path / "checkpoint_10.pt")
+    weights = import_checkpoint(tmp_path / "checkpoint_10.pt")
+    assert torch.equal(weights["lm_head.weight"], trained.lm_head.weight), "its tokens stand in our order"
+    other.load_state_dict(weights, strict=True)
+    ids = torch.tensor([[1, 2, 38, 37, 37, 39, 5]])
+    torch.testing.assert_close(other(input_ids=ids).logits, trained(input_ids=ids).logits, rtol=0, atol=0)

@@ -47,6 +47,24 @@ def test_gpt2_needs_no_file():
     assert num_parameters(checkpoint_shape("openai-community/gpt2")) == 124_439_808 + 3 * 768
 
 
+@pytest.mark.parametrize(
+    ("config", "sees", "new"),
+    [
+        ({}, False, 3),
+        ({}, True, 4),
+        ({"text_config": {}}, False, 0),
+        ({"text_config": {}, "image_token_id": None}, True, 1),
+        ({"text_config": {}, "image_token_id": 6}, True, 0),
+    ],
+)
+def test_tokens_are_added_that_a_checkpoint_does_not_have(config, sees, new, tmp_path):
+    decoder = new_decoder("gpt2", layers=1, heads=2, width=8, vocab_size=41, max_positions=16).config.to_dict()
+    config = {**config, "text_config": decoder} if config else decoder
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert checkpoint_shape(str(tmp_path), sees=sees).vocabulary == 41 + new
+    assert checkpoint_shape("gpt2", sees=True).vocabulary == 50_261
+
+
 @pytest.mark.parametrize("config", [{}, {"model_type": "mamba"}, {"model_type": "gpt2"}, {"model_type": "llama"}])
 def test_what_says_no_shape_has_none(config, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))

@@ -225,7 +225,7 @@ def example(**changes):
 def test_a_frame_shows_the_values_as_areas_numbers_and_words():
     first, second = frames(example())
     assert (first.label, second.label) == ("no thought", "1 thought")
-    assert "<title>b: value 0.750, 1 steps from the root, target, a correct search may hold it now</title>" in first.svg
+    assert "<title>b: value 0.750, 1 step from the root, target, a correct search may hold it now</title>" in first.svg
     assert first.svg.count('class="held"') == 1
     assert second.svg.count('class="held"') == 0
     radii = [float(radius) for radius in re.findall(r'class="full"[^>]*r="([\d.]+)"', first.svg)]

@@ -10,7 +10,6 @@ from pydantic import ValidationError
 from unspoken.errors import DataError
 from unspoken.records import Example, Score
 from unspoken.tasks.aokvqa import AOKVQA
-from unspoken.tasks.choices import soft_accuracy
 
 RATIONALES = ["He's smoking while riding. the u.s. bans it.", "It glows.", "The man is smoking."]
 CHOICES = ["toothpick", "food", "popsicle stick", "cigarette"]
@@ -46,12 +45,11 @@ def rows_of(folder, rows, **settings):
 def test_both_forms_become_the_same_example_but_for_the_image(tmp_path):
     (prepared,), first = rows_of(tmp_path, [PREPARED], rationale="each", answer="label")
     (official,), second = rows_of(tmp_path, [OFFICIAL], rationale="each", answer="label")
-    assert prepared == Example(
-        "aokvqa/validation/1", PREPARED["question"], tuple(RATIONALES), "3", images=("/content/drive/images/22jb.jpg",)
-    )
-    assert official == Example(
-        "aokvqa/validation/1", PREPARED["question"], tuple(RATIONALES), "3", images=("000000299207.jpg",)
-    )
+    text = ("aokvqa/validation/1", PREPARED["question"], tuple(RATIONALES), "3")
+    labels = ("0", "1", "2", "3")
+    assert prepared == Example(*text, images=("/content/drive/images/22jb.jpg",), choices=labels)
+    given = ("cigarette", "cigarette", "cigar")
+    assert official == Example(*text, images=("000000299207.jpg",), choices=labels, direct_answers=given)
     assert first.notes == second.notes == ()
     assert first.rows_in == first.rows_kept == 1
 
@@ -196,17 +194,58 @@ def test_outputs_are_judged_by_the_choice_they_name(tmp_path, text, score):
 def test_every_choice_can_be_written_as_an_answer(tmp_path):
     (row,), _ = rows_of(tmp_path, [OFFICIAL])
     assert AOKVQA().choices(row) == tuple(CHOICES)
-    assert AOKVQA().answers(row) == ("0 : toothpick", "1 : food", "2 : popsicle stick", "3 : cigarette")
-    assert AOKVQA().expected_accuracy([row]) == 0.25
+    assert row.choices == ("0 : toothpick", "1 : food", "2 : popsicle stick", "3 : cigarette")
 
 
-def test_direct_answers_are_those_of_the_official_form(tmp_path):
-    task = AOKVQA(train=write(tmp_path, [OFFICIAL]), test=write(tmp_path, [PREPARED], "prepared.json"))
-    given = task.direct_answers("train")
-    assert given == {"aokvqa/train/1": ("cigarette", "cigarette", "cigar")}
-    assert soft_accuracy("cigarette", given["aokvqa/train/1"]) == pytest.approx((1 / 3 + 1 / 3 + 2 / 3) / 3)
-    with pytest.raises(DataError, match="row 1: no 'direct_answers'"):
-        task.direct_answers("test")
+@pytest.mark.parametrize("form", ["label", "text", "both"])
+def test_what_a_choice_is_worth_to_the_annotators_is_that_of_its_words(tmp_path, form):
+    task = AOKVQA(answer=form)
+    (row,), _ = rows_of(tmp_path, [OFFICIAL], answer=form)
+    worth = [task.credit(row, task.score(row, f"### {choice}").predicted) for choice in row.choices]
+    assert worth == [0, 0, 0, pytest.approx((1 / 3 + 1 / 3 + 2 / 3) / 3)]
+    assert task.credit(row, None) == 0
+    (prepared,), _ = rows_of(tmp_path, [PREPARED], answer=form)
+    assert task.credit(prepared, prepared.answer) is None
+
+
+@pytest.mark.parametrize("given", [[], ["cigarette"]])
+def test_fewer_than_two_annotators_give_no_credit(tmp_path, given):
+    (row,), _ = rows_of(tmp_path, [OFFICIAL | {"direct_answers": given}])
+    assert row.direct_answers == tuple(given)
+    assert AOKVQA().credit(row, row.answer) is None
+
+
+def test_asked_directly_a_question_offers_nothing_and_the_commonest_answer_is_the_gold_one(tmp_path):
+    given = ["cigar", "a cigarette", "cigarette", "a cigarette", "cigarette"]
+    (row,), _ = rows_of(tmp_path, [OFFICIAL | {"direct_answers": given}], ask="direct", rationale="one")
+    assert (row.question, row.answer, row.choices) == ("What is in his mouth?", "a cigarette", ())
+    assert row.direct_answers == tuple(given)
+    task = AOKVQA(ask="direct")
+    assert task.score(row, "He smokes.\n### a  cigarette") == Score("right", "a cigarette")
+    assert task.score(row, "### cigarette") == Score("wrong", "cigarette")
+    assert task.score(row, "cigarette") == Score("no answer", None)
+    # against each four of the five: both who said so, or one less
+    assert task.credit(row, "Cigarette.") == pytest.approx((3 * 2 / 3 + 2 * 1 / 3) / 5)
+    assert task.credit(row, "pipe") == 0
+    with pytest.raises(DataError, match=r"row 1: it has no direct_answers, .* set task\.ask=choices"):
+        rows_of(tmp_path, [PREPARED], ask="direct")
+
+
+@pytest.mark.parametrize("kind", ["one", "sentences"])
+def test_the_rationales_that_were_not_chosen_are_kept_for_other_epochs(tmp_path, kind):
+    rows = [OFFICIAL | {"question": f"What is it, {number}?"} for number in range(20)]
+    fixed = rows_of(tmp_path, rows, rationale=kind)[0]
+    varied = rows_of(tmp_path, rows, rationale=kind, rationale_per="epoch")[0]
+    assert [row.steps for row in varied] == [row.steps for row in fixed]
+    assert {row.other_steps for row in fixed} == {()}
+    for row in varied:
+        assert sorted(" ".join(steps) for steps in (row.steps, *row.other_steps)) == sorted(RATIONALES)
+    assert any(len(steps) == 2 for row in varied for steps in row.other_steps) == (kind == "sentences")
+
+
+def test_all_rationales_at_once_are_not_one_an_epoch():
+    with pytest.raises(ValidationError, match="set rationale to one or sentences, or rationale_per to row"):
+        AOKVQA(rationale="each", rationale_per="epoch")
 
 
 def test_settings_are_strict():
@@ -240,8 +279,8 @@ def test_all_real_rows_keep_their_words_and_their_answers_read_right(shared_data
         assert example.images == (Path(row["image"]).name,)
         if labels == "numbers":
             assert example.question == " ".join(row["question"].split())
-        assert task.answers(example)[gold] == example.answer
-        verdicts = [task.score(example, f"### {answer}").verdict for answer in task.answers(example)]
+        assert example.choices[gold] == example.answer
+        verdicts = [task.score(example, f"### {answer}").verdict for answer in example.choices]
         offered = task.choices(example)
         assert verdicts == ["right" if each == offered[gold] else "wrong" for each in offered]
 

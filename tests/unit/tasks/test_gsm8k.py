@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from pathlib import Path
 
+import datasets
 import pytest
 
 from unspoken.errors import DataError
@@ -311,3 +312,84 @@ def test_the_original_training_rows_are_all_read():
     )
     assert not any("<<" in step or ">>" in step for each in sentences for step in each.steps)
     assert sum("," in each.answer for each in equations) == 79
+
+
+def numbered(count, start=0):
+    """Rows of the original format, each with another answer."""
+    return [
+        {"question": f"{n} and {n} hens?", "answer": f"{n}+{n} = <<{n}+{n}={2 * n}>>{2 * n} hens.\n#### {2 * n}"}
+        for n in range(start, start + count)
+    ]
+
+
+def saved(folder, **splits):
+    data = {split: datasets.Dataset.from_list(rows) for split, rows in splits.items()}
+    datasets.DatasetDict(data).save_to_disk(folder / "saved")
+    return str(folder / "saved")
+
+
+def test_the_rows_of_a_data_set_read_as_those_of_a_file(tmp_path):
+    rows = [ORIGINAL, *numbered(2)]
+    file = write(tmp_path, [json.dumps(row) for row in rows], "train.jsonl")
+    for kind in ("equations", "sentences"):
+        task = GSM8K(dataset=saved(tmp_path, train=rows, test=numbered(1, 7)), dataset_config="main", steps=kind)
+        assert task.examples("train") == read(file, steps=kind)
+    assert task.examples("train")[0][0].steps == ("There are 2*3=6 hens.", "Then 6-1 = $5 stay.")
+    assert [each.answer for each in task.examples("test")[0]] == ["14"]
+
+
+def test_a_configuration_of_a_data_set_is_chosen(tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    folder = tmp_path / "gsm8k"
+    for place, config in enumerate(("main", "socratic")):
+        path = folder / config / "train-00000-of-00001.parquet"
+        path.parent.mkdir(parents=True)
+        datasets.Dataset.from_list(numbered(1, place)).to_parquet(path)
+    configs = [
+        {"config_name": config, "data_files": [{"split": "train", "path": f"{config}/train-*"}]}
+        for config in ("main", "socratic")
+    ]
+    (folder / "README.md").write_text(f"---\n{json.dumps({'configs': configs})}\n---\n")
+    answers = {
+        config: GSM8K(dataset=str(folder), dataset_config=config).examples("train")[0][0].answer
+        for config in ("main", "socratic")
+    }
+    assert answers == {"main": "0", "socratic": "2"}
+    with pytest.raises(DataError, match=r"cannot be loaded \(Config name is missing"):
+        GSM8K(dataset=str(folder)).examples("train")
+
+
+def test_validation_rows_are_the_last_of_training_and_no_longer_train(tmp_path):
+    folder, file = saved(tmp_path, train=numbered(5), test=numbered(2, 7)), tmp_path / "train.jsonl"
+    write(tmp_path, [json.dumps(row) for row in numbered(5)], file.name)
+    for task in (GSM8K(dataset=folder, held_out=2), GSM8K(train=file, held_out=2)):
+        train, validation = (task.examples(split) for split in ("train", "validation"))
+        assert [each.answer for each in train[0]] == ["0", "2", "4"]
+        assert [each.answer for each in validation[0]] == ["6", "8"]
+        assert [ledger.rows_in for _, ledger in (train, validation)] == [3, 2]
+        assert [each.id for each in validation[0]] == ["gsm8k/validation/4", "gsm8k/validation/5"]
+    assert len(GSM8K(dataset=folder, held_out=2).examples("test")[0]) == 2
+    with pytest.raises(DataError, match=r"has 5 rows, of which task\.held_out=5 would leave none for training"):
+        GSM8K(train=file, held_out=5).examples("train")
+    with pytest.raises(DataError, match=r"has no split validation among train, test"):
+        GSM8K(dataset=folder).examples("validation")
+    with pytest.raises(ValueError, match="leave one of them out"):
+        GSM8K(train=file, validation=file, held_out=2)
+
+
+def test_a_held_out_row_that_is_bad_is_one_of_validation(tmp_path):
+    lines = [*(json.dumps(row) for row in numbered(3)), "{"]
+    task = GSM8K(train=write(tmp_path, lines, "train.jsonl"), held_out=2)
+    assert len(task.examples("train")[0]) == 2
+    with pytest.raises(DataError, match="1 of 2 rows rejected"):
+        task.examples("validation")
+
+
+@needs_released
+def test_the_original_rows_are_the_same_from_a_data_set(tmp_path):
+    rows = [json.loads(line) for line in (RELEASED / "train.jsonl").read_text().splitlines()][:700]
+    task = GSM8K(dataset=saved(tmp_path, train=rows), held_out=500, steps="sentences")
+    (train, _), (validation, ledger) = task.examples("train"), task.examples("validation")
+    whole = read(RELEASED / "train.jsonl", steps="sentences")[0][:700]
+    assert [each.question for each in (*train, *validation)] == [each.question for each in whole]
+    assert (len(train), len(validation), ledger.rejected) == (200, 500, ())

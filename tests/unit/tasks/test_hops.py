@@ -134,3 +134,21 @@ def test_the_answer_is_the_last_word() -> None:
     assert SMALL.score(example, "c") == Score("right", "c")
     assert SMALL.score(example, " b c d\n") == Score("wrong", "d")
     assert SMALL.score(example, "  ") == Score("no answer", None)
+
+
+def test_rows_of_several_numbers_of_hops_say_theirs_and_are_answered_by_the_oracle():
+    task = Hops(min_hops=2, hops=4, train_rows=30)
+    rows, _ = task.examples("train")
+    assert [len(row.steps) for row in rows[:6]] == [2, 3, 4, 2, 3, 4]
+    for row in rows:
+        pointers = dict(premise.split() for premise in row.premises)
+        mark, here, number = row.question.split()
+        for _ in range(int(number)):
+            here = pointers[here]
+        assert (mark, here, len(row.steps)) == ("?", row.answer, int(number))
+        assert set(row.question.split()) <= set(task.words())
+
+
+def test_more_hops_at_least_than_at_most_are_refused():
+    with pytest.raises(ValueError, match="min_hops is 5, hops 4; exchange them"):
+        Hops(min_hops=5)

@@ -50,6 +50,7 @@ def test_a_problem_becomes_an_example(tmp_path):
             ("Maps have directions.", "North is up.", "South is down.", "Look at the map!", "Maine is it."),
             "0 : Maine",
             images=("train/17/image.png",),
+            choices=("0 : Maine", "1 : Ohio, USA", "2 : Texas"),
         ),
     )
     assert (ledger.rows_in, ledger.rows_kept, ledger.rejected, ledger.notes) == (1, 1, (), ())
@@ -151,6 +152,7 @@ def test_a_prepared_row_becomes_an_example(tmp_path, lines):
         ("Cork is light.", "Nails are heavy."),
         "1,000 nails",
         images=("image.png",),
+        choices=("cork", "1,000 nails"),
     )
     assert ledger.notes == ("1 row with the key 'grade': it is not read",)
 
@@ -196,7 +198,7 @@ def test_equal_choices_are_one_answer_when_kept(tmp_path):
         "right", "right", "right", "wrong",
     ]  # fmt: skip
     assert ledger.notes == ("1 row with two equal choices, which count as one answer; kept",)
-    assert task.expected_accuracy([example]) == pytest.approx(2 / 3)
+    assert example.choices == ("0 : sea", "1 : air", "1 : air")
 
 
 def test_a_gold_answer_that_reads_as_another_choice_is_refused(tmp_path):
@@ -204,13 +206,6 @@ def test_a_gold_answer_that_reads_as_another_choice_is_refused(tmp_path):
     with pytest.raises(DataError, match="the gold answer, the text '1 : x', would not be read as that choice"):
         ScienceQA(train=path).examples("train")
     assert ScienceQA(train=path, answer="label").examples("train")[0][0].answer == "1"
-
-
-def test_the_chance_of_a_guess_is_that_of_the_rows(tmp_path):
-    task = ScienceQA(train=write(tmp_path, {"1": PROBLEM, "2": PROBLEM | {"choices": ["a", "b"]}}))
-    assert task.expected_accuracy(task.examples("train")[0]) == pytest.approx((1 / 3 + 1 / 2) / 2)
-    with pytest.raises(DataError, match="no rows to guess on"):
-        task.expected_accuracy([])
 
 
 def test_outputs_are_judged_by_the_choice_they_name(tmp_path):

@@ -1,7 +1,9 @@
 """The task shapes: rows and picture files follow from the settings alone, and no scene is in two splits."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 from PIL import Image
@@ -11,7 +13,9 @@ from unspoken.data.tokenizer import word_tokenizer
 from unspoken.errors import DataError
 from unspoken.records import Ledger, Score
 from unspoken.tasks.shapes import Shapes
+from unspoken.tasks.shapes_arrows import turned
 from unspoken.tasks.shapes_picture import draw, png
+from unspoken.tasks.shapes_scene import ARROWS, RELATIONS, Scene
 
 ROWS = {"train_rows": 40, "validation_rows": 8, "test_rows": 16}
 SPLITS = ("train", "validation", "test")
@@ -88,8 +92,9 @@ def test_other_settings_of_a_picture_have_another_folder():
     assert here.name == "train"
     assert Shapes(train_rows=3, test_rows=5, validation_rows=7).pictures("train") == here
     changes = [{"seed": 1}, {"grid": 5}, {"image_size": 96}, {"hops": 2}, {"max_objects": 9}, {"ask": ("colour",)}]
-    folders = {here, *(Shapes(**change).pictures("train") for change in changes)}
-    assert len(folders) == 7
+    folders = {here, *(Shapes(**change).pictures("train") for change in [*changes, {"follow": "arrows"}])}
+    assert len(folders) == 8
+    assert Shapes(about="scene").pictures("train") == here
 
 
 def test_no_scene_is_in_two_splits_and_another_seed_has_others():
@@ -123,7 +128,15 @@ def test_the_picture_has_the_size_that_is_asked_for(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"hops": 5, "min_objects": 9}, {"ask": ("size",), "choices": 2}, {"hops": 1, "choices": 6}]
+    "settings",
+    [
+        {},
+        {"hops": 5, "min_objects": 9},
+        {"ask": ("size",), "choices": 2},
+        {"hops": 1, "choices": 6},
+        {"follow": "arrows", "hops": 5, "min_objects": 9},
+        {"follow": "arrows", "about": "scene"},
+    ],
 )
 def test_every_word_is_in_the_vocabulary_and_the_longest_row_fits_the_answer(tmp_path, settings):
     task = Shapes(folder=tmp_path, **ROWS, **settings)
@@ -145,6 +158,10 @@ def test_every_word_of_the_vocabulary_is_used():
         for number in range(1, 61):
             question = task.question("train", number)
             used |= set(word_tokenizer(task.words()).tokenize("\n".join([question.text, *question.steps, "### small"])))
+    for number in range(1, 61):
+        question = Shapes(follow="arrows").question("train", number)
+        used |= set(word_tokenizer(Shapes().words()).tokenize("\n".join([question.text, *question.steps])))
+    used |= {"arrow"}  # of questions of one hop
     used |= {"in", "picture", "nothing"}  # of the question about the whole scene
     assert used == set(Shapes().words())
 
@@ -221,3 +238,81 @@ def test_a_question_about_the_scene_is_answered_by_what_stands_in_each_cell(tmp_
         assert row.images == walk.images  # both questions are about the same pictures
         assert task.score(row, f"### {row.answer}").verdict == "right"
         assert set(row.answer.replace(",", "").split()) <= set(task.words())
+
+
+# ---- arrows
+
+
+@pytest.fixture
+def arrows(tmp_path):
+    return Shapes(folder=tmp_path, follow="arrows", **ROWS)
+
+
+def test_a_row_about_arrows_names_none_of_them_and_its_picture_shows_them_all(arrows):
+    for number, example in enumerate(arrows.examples("test")[0], 1):
+        question = arrows.question("test", number)
+        assert example.question == (
+            f"What {question.attribute} is the thing 3 arrows from the {question.anchor.name}? "
+            f"The choices are {', '.join(f'{n} : {choice}' for n, choice in enumerate(question.choices))}"
+        )
+        assert example.answer == getattr(question.walk[-1].kind, question.attribute)
+        assert (example.steps, example.choices) == (question.steps, question.choices)
+        assert Path(example.images[0]).read_bytes() == png(draw(question.scene, 64))
+        bare = Scene(4, tuple(replace(thing, arrow=None) for thing in question.scene.things))
+        assert Path(example.images[0]).read_bytes() != png(draw(bare, 64))
+
+
+def test_the_scene_tells_what_each_arrow_points_at(tmp_path):
+    task = Shapes(about="scene", follow="arrows", folder=tmp_path, **ROWS)
+    for number, row in enumerate(task.examples("test")[0], 1):
+        things = {thing.cell: thing for thing in task.question("test", number).scene.things}
+        told = row.answer.split(", ")
+        assert len(told) == 16
+        for index, text in enumerate(told):
+            thing = things.get(divmod(index, 4))
+            if thing is None:
+                assert text == "nothing"
+                continue
+            down, right = RELATIONS[ARROWS[thing.arrow]]
+            ahead = [(thing.cell[0] + count * down, thing.cell[1] + count * right) for count in range(1, 4)]
+            there = next(things[cell] for cell in ahead if cell in things)
+            assert text == f"{thing.name} to {there.name}"
+        assert len(word_tokenizer(task.words())(row.answer)["input_ids"]) + 3 <= task.max_new_tokens
+
+
+def test_a_counterfactual_turns_one_arrow_and_another_choice_is_right(arrows):
+    examples = arrows.examples("test")[0]
+    changed = [arrows.counterfactual(example, Random(example.id)) for example in examples]
+    pairs = [(old, new) for old, new in zip(examples, changed, strict=True) if new is not None]
+    assert len(pairs) >= 4
+    for old, new in pairs:
+        number = int(old.id.rpartition("/")[2])
+        (turn,) = {
+            (index, question.scene.things[index].arrow)
+            for question in turned(arrows.question("test", number))
+            if question.answer == new.answer and question.steps == new.steps
+            for index, thing in enumerate(arrows.question("test", number).scene.things)
+            if question.scene.things[index].arrow != thing.arrow
+        }
+        things = list(arrows.question("test", number).scene.things)
+        things[turn[0]] = replace(things[turn[0]], arrow=turn[1])
+        assert Path(new.images[0]).read_bytes() == png(draw(Scene(4, tuple(things)), 64))
+        assert (new.question, new.choices, new.id) == (old.question, old.choices, f"{old.id}/changed")
+        assert new.answer in set(old.choices) - {old.answer}
+        assert Path(old.images[0]).read_bytes() == png(draw(arrows.question("test", number).scene, 64))
+    assert arrows.examples("test")[0] == examples
+
+
+def test_a_counterfactual_is_the_same_for_equal_chance(arrows):
+    examples = arrows.examples("test")[0]
+    first, again = ([arrows.counterfactual(each, Random(each.id)) for each in examples] for _ in range(2))
+    assert first == again
+
+
+def test_questions_in_relations_about_scenes_and_of_other_files_have_no_counterfactual(task, arrows):
+    example = task.examples("test")[0][0]
+    assert task.counterfactual(example, Random(0)) is None
+    scene = Shapes(**{**arrows.model_dump(), "about": "scene"})
+    assert scene.counterfactual(scene.examples("test")[0][0], Random(0)) is None
+    other = replace(arrows.examples("test")[0][0], id="rows/1")
+    assert arrows.counterfactual(other, Random(0)) is None

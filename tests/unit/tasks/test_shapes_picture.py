@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unspoken.tasks.shapes_picture import BACKGROUND, PAINT, blank, draw, png
-from unspoken.tasks.shapes_scene import COLOURS, SHAPES, SIZES, Kind, Scene, Thing
+from unspoken.tasks.shapes_picture import BACKGROUND, INK, PAINT, blank, draw, png
+from unspoken.tasks.shapes_scene import ARROWS, COLOURS, SHAPES, SIZES, Kind, Scene, Thing
 
 
 def one(colour="red", shape="circle", size="large", cell=(1, 2), shift=(0.0, 0.0)):
@@ -89,3 +89,32 @@ def test_a_picture_file_holds_the_picture_and_equal_scenes_give_equal_bytes():
     with Image.open(BytesIO(data)) as image:
         assert (image.format, image.mode, image.size) == ("PNG", "RGB", (64, 64))
         assert (pixels(image) == pixels(draw(one(shift=(0.3, -0.8)), 64))).all()
+
+
+@pytest.mark.parametrize(("arrow", "way"), [("left", (0, -1)), ("right", (0, 1)), ("up", (-1, 0)), ("down", (1, 0))])
+@pytest.mark.parametrize("size", SIZES)
+def test_an_arrow_is_dark_from_the_middle_of_its_cell_to_the_side_that_it_points_at(arrow, way, size):
+    thing = Thing(Kind("blue", "cross", size), (1, 2), (0.9, -0.9), arrow)
+    picture = pixels(draw(Scene(4, (thing,)), 256))
+    middle = (64 + 32, 128 + 32)
+
+    def at(pixels_along, pixels_across=0):
+        return tuple(
+            picture[
+                middle[0] + way[0] * pixels_along + way[1] * pixels_across,
+                middle[1] + way[1] * pixels_along + way[0] * pixels_across,
+            ]
+        )
+
+    assert all(at(along) == INK for along in (2, 10, 20, 27))
+    assert at(19, 8) == at(19, -8) == INK
+    assert INK not in {at(-along) for along in (4, 10, 20, 30)}
+    assert INK not in {at(10, 8), at(10, -8), at(31)}
+
+
+def test_arrows_of_different_ways_look_different_at_the_smallest_size_that_the_task_allows():
+    def drawn(arrow):
+        return pixels(draw(Scene(4, (Thing(Kind("purple", "circle", "large"), (1, 2), (0.0, 0.0), arrow),)), 48))
+
+    for first, second in combinations([*ARROWS, None], 2):
+        assert (np.abs(drawn(first) - drawn(second)).max(axis=2) > 80).sum() >= 8

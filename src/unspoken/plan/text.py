@@ -1,0 +1,129 @@
+"""A plan as text for a terminal."""
+
+import math
+from collections.abc import Sequence
+
+from unspoken.methods import Contrastive
+from unspoken.plan.build import Plan
+from unspoken.plan.estimate import megabytes, minutes
+from unspoken.plan.eyes import Eyes
+from unspoken.plan.stage_table import Stage
+from unspoken.recipe import sparse
+from unspoken.recipe.strict_yaml import to_yaml
+
+MUCH_MEMORY = 8e9
+"""Bytes above which a plan says what a smaller micro-batch would take."""
+
+
+def render(plan: Plan) -> str:
+    """The plan as text for a terminal."""
+    recipe, batching = plan.recipe, plan.batching
+    parts = [
+        "Settings that are not defaults",
+        _indented(to_yaml(sparse(recipe)).rstrip()),
+        "",
+        "Stages",
+        *_table(plan),
+        "",
+    ]
+    total = batching.processes * batching.micro * batching.accumulation
+    parts.append(
+        f"Batch       {batching.processes} process{'es' * (batching.processes > 1)} x {batching.micro} rows x "
+        f"{batching.accumulation} accumulated = {total} rows a step"
+    )
+    if plan.steps_per_epoch is not None:
+        epochs = recipe.train.epochs - recipe.train.first_epoch
+        parts.append(
+            f"Steps       {plan.steps_per_epoch:,} an epoch ({plan.rows:,} rows) x {epochs} epochs = "
+            f"{plan.total_steps:,}"
+        )
+    if plan.num_parameters is None:
+        parts.append("Parameters  known when the model is loaded: its shape is in no file here")
+    else:
+        parts.append(f"Parameters  {plan.num_parameters:,} with {plan.vocabulary:,} token embeddings")
+    if plan.eyes is not None:
+        parts += _vision(plan.eyes, plan.num_images)
+    if plan.estimate is not None:
+        parts.append(f"Memory      about {megabytes(plan.estimate.memory)} a process, to be safe (estimate)")
+        if plan.estimate.memory > MUCH_MEMORY and plan.estimate.smaller:
+            options = ", ".join(f"{rows}: {megabytes(memory)}" for rows, memory in plan.estimate.smaller)
+            parts.append(f"            with train.micro_batch_size {options}; the step and its result stay the same")
+        parts.append(
+            f"Time        about {minutes(plan.estimate.seconds)} of training (estimate: {plan.estimate.basis})"
+        )
+        parts.append(f"Disk        {megabytes(plan.estimate.checkpoint)} a checkpoint")
+    elif isinstance(recipe.method, Contrastive):
+        parts.append("Time        not estimated for contrastive training, nor memory")
+    if plan.warnings:
+        parts += ["", *(f"! {warning}" for warning in plan.warnings)]
+    return "\n".join(parts)
+
+
+def _vision(eyes: Eyes, num_images: int | None) -> list[str]:
+    """What makes the model see, what of it is counted, and what is not."""
+    settings, encoder, learns = eyes.settings, eyes.encoder, eyes.settings.train_encoder
+    name = f"the encoder {settings.path}" if settings.path else f"a new encoder of {_count(settings.layers, 'layer')}"
+    slots = "" if eyes.slots is None else f"; {_count(eyes.slots, 'slot')} an image"
+    lines = [f"{name}, {'which learns' if learns else 'frozen'}{slots}"]
+    if encoder is None:
+        slots = "its slots, " if eyes.slots is None else ""
+        lines.append(
+            f"no configuration of a vision encoder is here: {slots}its parameters, its projector and what they take"
+        )
+        lines.append("are not counted in any figure of this plan")
+        return _labelled("Vision", lines)
+    own = _count(encoder.num_parameters, "parameter")
+    if eyes.projector is None:
+        lines.append(f"it has {own}; those of its projector depend on the model")
+    elif learns:
+        lines.append(f"its {own} and {eyes.projector:,} of its projector are counted above")
+    else:
+        lines.append(f"its {own} stay outside of the model; {eyes.projector:,} of its projector are counted above")
+    if num_images is not None:
+        kept, size = "pixels" if learns else "features", megabytes(num_images * eyes.bytes_per_image)
+        once = "" if learns else ", each encoded once"
+        lines.append(f"{_count(num_images, 'image')}{once}; their {kept} take {size} of memory")
+    return _labelled("Vision", lines)
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'s' * (number != 1)}"
+
+
+def _labelled(label: str, lines: Sequence[str]) -> list[str]:
+    return [f"{label:<12}{lines[0]}", *(f"{'':<12}{line}" for line in lines[1:])]
+
+
+def _table(plan: Plan) -> list[str]:
+    header: tuple[str, ...] = ("epochs", "stage", "thoughts", "still written", "words", "learning rate", "optimizer")
+    lines = [_cells(stage) for stage in plan.stages]
+    if plan.eyes is not None:
+        header, known = (*header, "positions"), plan.eyes.slots is not None
+        lengths = ["?" if math.isnan(stage.length) or not known else f"{stage.length:.1f}" for stage in plan.stages]
+        lines = [(*line, length) for line, length in zip(lines, lengths, strict=True)]
+    if len(lines) > 24:
+        lines = [*lines[:11], ("...",) * len(header), *lines[-12:]]
+    widths = [max(len(line[column]) for line in (header, *lines)) for column in range(len(header))]
+    return ["  " + "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in (header, *lines)]  # fmt: skip
+
+
+def _cells(stage: Stage) -> tuple[str, ...]:
+    def span(first: object, last: object) -> str:
+        return f"{first}" if first == last else f"{first}-{last}"
+
+    rates = stage.learning_rates
+    rate = "" if rates is None else f"{rates[0]:.3g}" if rates[0] == rates[1] else f"{rates[0]:.3g} to {rates[1]:.3g}"
+    return (
+        span(stage.first_epoch, stage.last_epoch),
+        str(stage.stage),
+        span(*stage.thoughts),
+        stage.written,
+        "?" if math.isnan(stage.num_written) else f"{stage.num_written:.1f}",
+        rate,
+        stage.optimizer,
+    )
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())

@@ -1,0 +1,83 @@
+"""The beginning of a run, whatever the loop: what is written down, what is resumed, which parameters are trained."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from unspoken import files
+from unspoken.config import LoraSettings
+from unspoken.device import environment, rank
+from unspoken.errors import CheckpointError
+from unspoken.model import LatentForCausalLM
+from unspoken.prepare import Rows
+from unspoken.recipe import Recipe, dump
+from unspoken.run_directory import RECIPE, RESOLVED
+from unspoken.training.checkpoint import newest_valid, refuse_differences
+
+logger = logging.getLogger(__name__)
+
+SCHEDULERS = {"constant": "constant_with_warmup", "linear": "linear", "cosine": "cosine"}
+"""What transformers calls our learning rate schedules."""
+
+
+def begin(
+    recipe: Recipe,
+    out: Path,
+    resume: bool,
+    rows: Rows,
+    validation: Rows,
+    tokenizer: PreTrainedTokenizerBase,
+) -> Path | None:
+    """Write down what is about to run, or compare it with what was; the checkpoint to continue from."""
+    if rank() > 0:
+        return newest_valid(out) if resume else None
+    identity = {
+        "recipe": dump(recipe),
+        "data": {"train": rows.fingerprint, "validation": validation.fingerprint},
+        "tokenizer": files.sha256_of(tokenizer.get_vocab()),
+    }
+    if (out / RESOLVED).is_file() and resume:
+        recorded = files.read_json(out / RESOLVED)
+        refuse_differences({key: recorded[key] for key in identity}, identity, out)
+        checkpoint = newest_valid(out)
+        logger.warning("resuming from %s", checkpoint.name if checkpoint else "the beginning: no valid checkpoint yet")
+        return checkpoint
+    if resume:
+        raise CheckpointError(f"{out} holds no run to resume; start it without --resume")
+    if (out / RESOLVED).is_file():
+        raise CheckpointError(f"{out} already holds a run; continue it with --resume, or choose another --out")
+    ledgers = {"train": asdict(rows.ledger), "validation": asdict(validation.ledger)}
+    files.write_json(out / RESOLVED, {**identity, "rows": ledgers, "environment": environment()})
+    files.write_text(out / RECIPE, recipe.source)
+    return None
+
+
+WHOLE = ("thought_source", "image_slots")
+"""Parts that are small, or new: they get no adapters and are trained as they are."""
+
+
+def with_adapters(model: LatentForCausalLM, settings: LoraSettings, whole: Sequence[str] = ()) -> Any:
+    """The model with adapters, the embeddings of the thought tokens and some parts as all that is trained.
+
+    Args:
+        model: Gets adapters in all its linear layers outside of `WHOLE`.
+        settings: Of the adapters.
+        whole: Parts that are trained as they are and saved with the adapters.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    config = LoraConfig(
+        r=settings.rank,
+        lora_alpha=settings.alpha,
+        lora_dropout=settings.dropout,
+        target_modules="all-linear",
+        trainable_token_indices=sorted(model.generation_config.suppress_tokens),
+        modules_to_save=list(whole) or None,
+        exclude_modules=rf".*\.({'|'.join(WHOLE)})(\..*)?",
+        task_type="CAUSAL_LM",
+    )
+    return get_peft_model(model, config)

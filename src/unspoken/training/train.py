@@ -1,0 +1,35 @@
+"""`unspoken train`: each method is trained by its own loop."""
+
+from pathlib import Path
+
+from unspoken.methods import Contrastive, Reinforcement
+from unspoken.recipe import Recipe
+
+
+def train(recipe: Recipe, out: Path | str, *, resume: bool = False) -> Path:
+    """Train a recipe into a run directory.
+
+    Args:
+        recipe: What to train.
+        out: The run directory; see `unspoken.run_directory` for what it will hold.
+        resume: Continue from the newest valid checkpoint in `out`, to the same bits as an uninterrupted run.
+
+    Returns:
+        `out`.
+
+    Raises:
+        UnspokenError: The recipe, the data or a checkpoint cannot be used.
+        NonFiniteError: The loss diverged; the last checkpoint is good.
+        Stopped: A signal came; the run was saved and can be resumed.
+    """
+    if isinstance(recipe.method, Reinforcement):
+        from unspoken.training import reinforce
+
+        return reinforce.train(recipe, out, resume=resume)
+    if isinstance(recipe.method, Contrastive):
+        from unspoken.training import contrastive
+
+        return contrastive.train(recipe, out, resume=resume)
+    from unspoken.training import supervised
+
+    return supervised.train(recipe, out, resume=resume)
