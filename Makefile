@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup demo test check bench docs crash shapes clean
+.PHONY: setup demo test check bench docs crash shapes rl clean
 
 setup: $(VENV)/.ready
 
@@ -42,6 +42,9 @@ shapes: setup          ## learn to see, then to think about pictures; about 25 m
 	$(BIN)/unspoken eval runs/shapes-no_cot --split test
 	$(BIN)/unspoken audit runs/shapes-coconut --against runs/shapes-no_cot --json results/shapes-audit.json
 	$(BIN)/unspoken report runs/shapes-coconut runs/shapes-no_cot
+
+rl: setup              ## what rewards teach: gain, halting, trajectories, 3 seeds; about 40 minutes on 2 cores
+	$(BIN)/python results/rl.py
 
 docs: setup            ## build the documentation into docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going docs docs/_build/html

@@ -1,76 +1,171 @@
-"""What rewards teach that more supervised steps do not: `make rl`, or `python results/rl.py [SEED ...]`.
+"""What rewards teach a model that more supervised steps do not, or do: `make rl`, or `python results/rl.py [SEED ...]`.
 
-For each seed a model that answers about half of its questions is trained on: by PPO, by GRPO, by GRPO with the rewards
-of others (the control), and by as many more steps of supervised training. All are asked the same test questions once.
-Everything is written to results/rl.json; runs that are there already are not trained again.
+For each seed, of the models and of all that is left to chance:
+
+gain         a model that answers about three of four questions goes on by PPO, by GRPO, by GRPO with the rewards of
+             others (the control) and by as many supervised steps; all are asked the same test questions once
+halting      a model that always thinks four times learns, on questions of one to four hops, when to stop; beside it
+             the number of hops, and the smallest number of thoughts with which it is right, tried out for every row
+trajectories several trains of thought for each question, fused; beside a chain of thought in words at equal passes
+
+Settings were chosen on the validation split. Everything is written to results/rl.json; runs that are there already are
+not trained again.
 """
 
 import shlex
 import sys
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from unspoken import evaluate, load_recipe, train
+from unspoken import evaluate, load, load_recipe, train
+from unspoken.audit import audit
 from unspoken.device import environment
+from unspoken.evaluation.evaluate import rows_of
+from unspoken.evaluation.many import evaluate_many
 from unspoken.evaluation.paired import across_seeds, newcombe, paired
+from unspoken.evaluation.subject import Subject
 from unspoken.files import read_json, read_json_lines, write_json
+from unspoken.trajectories import Chance
 
 RUNS = Path("runs/rl")
 OUT = Path("results/rl.json")
 
-HALF = ["train.epochs=8", "train.save=end"]
+HALF = ["train.epochs=8", "task.train_rows=4000", "train.save=end"]
+MORE = ["method.epochs_per_stage=0", "task.train_rows=4000", "train.epochs=2", "train.learning_rate=2.0e-4"]
+CONSTANT = ["train.lr_schedule=constant", "train.warmup_steps=10", "train.save=end"]
 LEARNERS = {
     "ppo": ("hops/ppo", []),
     "grpo": ("hops/grpo", []),
     "grpo_shuffled": ("hops/grpo", ["method.shuffle_rewards=true"]),
+    "supervised": ("hops/coconut", [*MORE, *CONSTANT]),
 }
-"""What is learned with, by the name of its figures: a recipe, and what is changed in it."""
+"""What goes on from the same model for 250 optimizer steps or more, by the name of its figures."""
+SOME = ["task.train_rows=320", "train.epochs=1"]
+"""Ten updates: a policy that still makes mistakes, so that there is something to vote about."""
+WORDS = ["task.train_rows=3200", "train.epochs=4", "train.save=end"]
 
 
-def trained(name: str, recipe: str, changes: list[str]) -> Path:
+def trained(name: str, recipe: str, changes: Sequence[str]) -> Path:
     """The run of a recipe, trained unless it is there."""
     run = RUNS / name
     if not (run / "run.json").is_file():
         say(f"unspoken train {recipe} --out {run} {shlex.join(changes)}")
-        train(load_recipe(recipe, changes), run, resume=(run / "resolved.json").is_file())
+        train(load_recipe(recipe, list(changes)), run, resume=(run / "resolved.json").is_file())
     return run
 
 
 def measured(run: Path) -> dict[str, Any]:
-    """Its figures on the test split, measured once."""
+    """Its figures on the test split, asked once."""
     if not (run / "results.json").is_file():
+        say(f"unspoken eval {run} --split test")
         evaluate(run, split="test", overrides=["controls=[zero]"])
     figures = read_json(run / "results.json")
-    seconds = sum(line.get("seconds", line.get("train_runtime", 0.0)) for line in read_json_lines(run / "metrics.jsonl"))
-    kept = ("accuracy", "interval", "n", "accuracy_without_thoughts", "interval_without_thoughts")
-    return {key: figures[key] for key in kept} | {"train_seconds": round(seconds, 1)}
+    lines = read_json_lines(run / "metrics.jsonl")
+    kept = ("accuracy", "interval", "n", "accuracy_without_thoughts", "interval_without_thoughts", "tokens_per_answer")
+    steps = max(line["step"] for line in lines)
+    return {key: figures[key] for key in (*kept, "thoughts_per_answer")} | {"steps": steps}
 
 
-def gained(before: Path, after: Path) -> dict[str, Any]:
-    """By how much a run answers more of the same questions, with its interval."""
-    rights = [
-        [row["verdict"] == "right" for row in read_json_lines(run / "predictions.jsonl")] for run in (after, before)
-    ]
-    counts = paired(*rights)
-    return {"gain": counts.cost, "interval": list(newcombe(counts))}
+def rights(run: Path) -> list[bool]:
+    """Which test questions a measured run answered right."""
+    return [row["verdict"] == "right" for row in read_json_lines(run / "predictions.jsonl")]
 
 
-def one_seed(seed: int) -> dict[str, Any]:
-    """All figures of a seed."""
+def gain(seed: int) -> dict[str, Any]:
+    """What each way of going on brings."""
     own = [f"train.seed={seed}"]
     half = trained(f"half-{seed}", "hops/coconut", [*HALF, *own])
-    runs = {
-        name: trained(f"{name}-{seed}", recipe, [*changes, f"model.path={half}", *own])
-        for name, (recipe, changes) in LEARNERS.items()
+    found = {"half": measured(half)}
+    for name, (recipe, changes) in LEARNERS.items():
+        run = trained(f"{name}-{seed}", recipe, [*changes, f"model.path={half}", *own])
+        found[name] = measured(run)
+        counts = paired(rights(run), rights(half))
+        found[name]["gain"] = {"points": counts.cost, "interval": list(newcombe(counts)), "n": counts.n}
+    return found
+
+
+def halting(seed: int) -> dict[str, Any]:
+    """How often a model that may stop thinks, and how often it would have had to."""
+    own = [f"train.seed={seed}"]
+    fixed = trained(f"mixed-{seed}", "hops/mixed", own)
+    free = trained(f"halting-{seed}", "hops/halting", [f"model.path={fixed}", *own])
+    found = {"fixed": measured(fixed), "free": measured(free)}
+    rows = read_json_lines(free / "predictions.jsonl")
+    hops = [int(row["question"].split()[-1]) for row in rows]
+    had = [row["num_thoughts"] for row in rows]
+    least = fewest(free, len(rows))
+    reachable = [place for place, number in enumerate(least) if number is not None]
+    by_hops: Mapping[int, list[int]] = defaultdict(list)
+    for place, number in enumerate(hops):
+        by_hops[number].append(place)
+    counts = paired(rights(free), rights(fixed))
+    return found | {
+        "over_fixed": {"points": counts.cost, "interval": list(newcombe(counts)), "n": counts.n},
+        "thoughts": fmean(had),
+        "hops": fmean(hops),
+        "fewest": fmean(least[place] for place in reachable),
+        "never_right": len(least) - len(reachable),
+        "beyond_fewest": fmean(had[place] - least[place] for place in reachable),
+        "by_hops": {
+            str(number): {
+                "n": len(places),
+                "thoughts": fmean(had[place] for place in places),
+                "fewest": fmean(least[place] for place in places if least[place] is not None),
+            }
+            for number, places in sorted(by_hops.items())
+        },
     }
-    steps = max(line["step"] for line in read_json_lines(runs["grpo"] / "metrics.jsonl"))
-    epochs = -(-steps * 32 // 6400)
-    more = ["method.epochs_per_stage=0", f"train.epochs={epochs}", "train.learning_rate=3.0e-4", "train.save=end"]
-    runs["supervised"] = trained(f"supervised-{seed}", "hops/coconut", [*more, f"model.path={half}", *own])
-    figures = {"half": measured(half)} | {name: measured(run) for name, run in runs.items()}
-    for name, run in runs.items():
-        figures[name]["over_half"] = gained(half, run)
-    return figures
+
+
+def fewest(run: Path, num_rows: int) -> list[Any]:
+    """For each test row the smallest number of thoughts with which the run answers right; None where no number does."""
+    opened = load(run)
+    rows = rows_of(opened, opened.recipe, None, "test")
+    subject = Subject(opened, rows.examples, rows.tokenized, lambda name, done, total: None)
+    found: list[Any] = [None] * num_rows
+    for number in range(opened.recipe.method.num_thoughts, -1, -1):
+        for row, prediction in subject.answer(f"{number} thoughts", subject.prompts(number)).items():
+            if prediction.verdict == "right":
+                found[row] = number
+    return found
+
+
+def trajectories(seed: int) -> dict[str, Any]:
+    """Several trains of thought for each question, in vectors and in words."""
+    own = [f"train.seed={seed}"]
+    half = trained(f"half-{seed}", "hops/coconut", [*HALF, *own])
+    drawn = trained(f"some-{seed}", "hops/grpo", [*SOME, f"model.path={half}", *own])
+    words = trained(f"words-{seed}", "hops/cot", [*WORDS, *own])
+    found = {}
+    for name, run, chance in (
+        ("thoughts", drawn, Chance(temperature=1.0, token_temperature=1.0)),
+        ("words", words, Chance(temperature=1.0, token_temperature=1.0)),
+    ):
+        say(f"unspoken eval {run} --trajectories 16 --split test")
+        figures = evaluate_many(run, trajectories=16, chance=chance, split="test", seed=seed)
+        found[name] = {key: figures[key] for key in ("figures", "thoughts", "unread", "settings")}
+    return found
+
+
+def together(seeds: Mapping[str, Any]) -> dict[str, Any]:
+    """Means over seeds with their t intervals."""
+    found = {}
+    for name in LEARNERS:
+        mean, interval = across_seeds([each["gain"][name]["gain"]["points"] for each in seeds.values()])
+        found[name] = {"gain": mean, "interval": list(interval), "seeds": len(seeds)}
+    return found
+
+
+def audited(run: Path) -> dict[str, Any]:
+    """What the audit says of a run."""
+    if not (run / "audit.json").is_file():
+        say(f"unspoken audit {run}")
+        audit(run)
+    return read_json(run / "audit.json")["necessity"]
 
 
 def say(text: str) -> None:
@@ -81,13 +176,19 @@ def say(text: str) -> None:
 def main() -> None:
     """Train, measure, write."""
     seeds = [int(each) for each in sys.argv[1:]] or [0, 1, 2]
-    found = {str(seed): one_seed(seed) for seed in seeds}
-    together = {}
-    for name in (*LEARNERS, "supervised"):
-        mean, interval = across_seeds([found[str(seed)][name]["over_half"]["gain"] for seed in seeds])
-        together[name] = {"gain": mean, "interval": list(interval), "seeds": len(seeds)}
-    command = "python results/rl.py " + " ".join(map(str, seeds))
-    write_json(OUT, {"command": command, "seeds": found, "over_seeds": together, "environment": environment()})
+    found = {
+        str(seed): {"gain": gain(seed), "halting": halting(seed), "trajectories": trajectories(seed)} for seed in seeds
+    }
+    results = {
+        "command": "python results/rl.py " + " ".join(map(str, seeds)),
+        "date": datetime.now(UTC).date().isoformat(),
+        "seeds": found,
+        "audit": {name: audited(RUNS / f"{name}-{seeds[0]}") for name in ("ppo", "grpo")},
+        "environment": environment(),
+    }
+    if len(seeds) > 1:
+        results["over_seeds"] = together(found)
+    write_json(OUT, results)
     say(f"{OUT} is written")
 
 

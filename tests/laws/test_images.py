@@ -205,3 +205,8 @@ def test_slots_without_images_and_images_that_do_not_fit_are_refused():
 def test_a_projector_that_cannot_be_is_named(settings, message):
     with pytest.raises(RecipeError, match=message):
         build_projector(settings, 4, 6, 3, 16, 0.02)
+
+
+def test_no_sampler_writes_the_token_of_an_image_slot():
+    model = seeing_model()
+    assert model.config.image_token_id in model.generation_config.suppress_tokens

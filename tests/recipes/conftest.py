@@ -1,7 +1,16 @@
 import pytest
 import torch
 from tests.conftest import SHARED_DATA
-from transformers import AutoTokenizer, CLIPConfig, CLIPImageProcessorPil, CLIPModel, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    AutoTokenizer,
+    CLIPConfig,
+    CLIPImageProcessorPil,
+    CLIPModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 
 @pytest.fixture(scope="session")
@@ -15,6 +24,22 @@ def tiny_gpt2(tmp_path_factory):
     with torch.random.fork_rng():
         torch.manual_seed(0)
         GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=2, n_embd=16, n_positions=512)).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_llama(tiny_gpt2, tmp_path_factory):
+    """Folder of a Llama with random weights, 16 wide, and with the tokenizer of GPT-2."""
+    folder = tmp_path_factory.mktemp("llama") / "model"
+    tokenizer = AutoTokenizer.from_pretrained(tiny_gpt2)
+    tokenizer.save_pretrained(folder)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+        num_key_value_heads=1, max_position_embeddings=512, bos_token_id=None, eos_token_id=tokenizer.eos_token_id,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        LlamaForCausalLM(config).save_pretrained(folder)
     return folder
 
 

@@ -1,11 +1,17 @@
-"""Two processes and one give the same losses and the same rows."""
+"""Two processes and one give the same losses and the same rows, and learn the same from the same trajectories."""
 
 import json
+import math
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
+
+TRAINED = Path(__file__).parents[1] / "models" / "hops-coconut"
 
 RECIPE = """
 task: {name: hops, symbols: 6, hops: 3, train_rows: 45, validation_rows: 11, test_rows: 7}
@@ -16,8 +22,12 @@ train: {epochs: 3, batch_size: 16, micro_batch_size: 8, learning_rate: 0.003, lo
 
 
 def unspoken(processes, *arguments):
+    return launch(processes, "unspoken", *arguments)
+
+
+def launch(processes, module, *arguments):
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command = [sys.executable, *(launcher if processes > 1 else []), "-m", "unspoken", *map(str, arguments)]
+    command = [sys.executable, *(launcher if processes > 1 else []), "-m", module, *map(str, arguments)]
     result = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert result.returncode == 0, result.stderr[-3000:]
     return result
@@ -81,3 +91,61 @@ def test_the_choices_of_every_row_are_weighed_alike(tmp_path):
         # rows are batched with others, which moves the last bits
         assert one.pop("log_likelihoods") == pytest.approx(two.pop("log_likelihoods"), abs=1e-4)
         assert one == two
+
+
+LEARNING = """
+task: {name: hops, symbols: 8, hops: 4, train_rows: 11, validation_rows: 7, test_rows: 4}
+model: {path: MODEL}
+method: {name: METHOD, num_thoughts: 4, markers: false, trajectories: 4, token_temperature: 4, entropy: 0.01, MORE}
+thoughts: {name: navigator, identities: 4, memory: {name: bank, capacity: 40}, HEADS}
+train: {epochs: 2, batch_size: 5, micro_batch_size: 8, learning_rate: 0.001, log_every: 1, max_grad_norm: 1.0}
+evaluate: {controls: [zero], max_new_tokens: 4}
+"""
+METHODS = {"ppo": ("temperature: 2", "halt_after: 1, critic: true"), "grpo": ("repulsion: 1.0", "noise: 0.5")}
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory):
+    """Folder with the recipes, and what `learning_ranks` left on one process and on two."""
+    folder = tmp_path_factory.mktemp("learned")
+    recipes = []
+    for method, (more, heads) in METHODS.items():
+        text = LEARNING.replace("MODEL", str(TRAINED)).replace("METHOD", method)
+        text = text.replace("MORE", more).replace("HEADS", heads)
+        recipes.append(folder / f"{method}.yaml")
+        recipes[-1].write_text(text)
+    for processes in (1, 2):
+        (folder / str(processes)).mkdir()
+        launch(processes, "tests.reliability.learning_ranks", folder / str(processes), *recipes)
+    return folder
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_what_is_learned_from_the_same_trajectories_does_not_depend_on_the_processes(learned, method):
+    alone, together = (load_file(learned / number / f"{method}.0.gradients") for number in "12")
+    assert alone.keys() == together.keys()
+    for name, gradient in alone.items():
+        largest = float(gradient.abs().max())
+        assert largest > 0 or ".memory." in name, f"{name}: nothing is learned, or nothing is in the memory yet"
+        assert float((gradient - together[name]).abs().max()) <= 1e-4 * largest, name
+    one, two = (json.loads((learned / number / f"{method}.0.json").read_text())[0] for number in "12")
+    assert one == pytest.approx(two, rel=1e-3, abs=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_processes_that_draw_for_themselves_keep_the_same_parameters(learned, method):
+    first, second = (load_file(learned / "2" / f"{method}.{rank}.tensors") for rank in "01")
+    assert all(torch.equal(value, second[name]) for name, value in first.items())
+    figures, others = (json.loads((learned / "2" / f"{method}.{rank}.json").read_text()) for rank in "01")
+    assert figures == others
+    assert all(math.isfinite(value) for line in figures for value in line.values())
+
+
+def test_a_run_that_learns_from_rewards_on_two_processes_is_an_ordinary_run(learned):
+    out = learned / "run"
+    unspoken(2, "train", learned / "ppo.yaml", "--out", out)
+    updates = [line for line in lines(out / "metrics.jsonl") if "reward" in line]
+    assert [line["step"] for line in updates] == [1, 2, 3, 4, 5, 6]
+    assert all(math.isfinite(value) for line in updates for value in line.values())
+    unspoken(1, "eval", out, "--split", "validation")
+    assert len({row["id"] for row in lines(out / "predictions.jsonl")}) == 7

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from unspoken import files
-from unspoken.bench.cases import CASES, Case, batch, build, prompts
+from unspoken.bench.cases import BESIDE_EACH_OTHER, CASES, END, Case, batch, build, prompts, staged_prompts
 from unspoken.bench.clock import alternate, in_fresh_process, ratio
 from unspoken.bench.reference import Reference, find_reference
 from unspoken.data.collate import collate
@@ -25,8 +25,10 @@ from unspoken.methods.coconut import Coconut
 from unspoken.model.loss import head_logits, next_token_loss, trained_states
 from unspoken.records import Batch
 from unspoken.tasks.prosqa import ProsQA
+from unspoken.trajectories import Chance, rollout
 
 NEW_TOKENS = 64
+SIBLINGS = (1, 8)
 Row = dict[str, Any]
 
 
@@ -64,6 +66,7 @@ def bench(
     for case in cases:
         parts.append((f"training step, {case.name}", partial(training, case, peer, repeats)))
         parts.append((f"generation, {case.name}", partial(generation, case, peer, repeats)))
+    parts.append((f"trajectories, {BESIDE_EACH_OTHER.name}", partial(trajectories, BESIDE_EACH_OTHER, repeats)))
     for name, measure in parts:
         progress(name)
         rows += measure()
@@ -161,6 +164,28 @@ def generation(case: Case, peer: Reference | None, repeats: int) -> list[Row]:
     return found
 
 
+def trajectories(case: Case, repeats: int) -> list[Row]:
+    """Seconds to draw one trajectory and eight of each question of a batch, timed in turn."""
+    _, model = build(case, thoughts={"name": "gaussian"})
+    model.eval()
+    model.config.eos_token_id = END
+    questions = staged_prompts(case)
+
+    def draw(siblings: int) -> None:
+        generator = torch.Generator(model.device).manual_seed(0)
+        rollout(model, questions, siblings=siblings, chance=Chance(), generator=generator, max_new_tokens=case.answer)
+
+    samples = alternate({str(siblings): partial(draw, siblings) for siblings in SIBLINGS}, 4 * repeats)
+    return [
+        _row(
+            f"trajectories, {siblings} of each of {len(questions)} questions, {case.name}",
+            samples[str(siblings)],
+            ratio_to_one=ratio(samples[str(siblings)], samples["1"]),
+        )
+        for siblings in SIBLINGS
+    ]
+
+
 def staging(num_rows: int) -> list[Row]:
     """An epoch of ProsQA at stage 3: rows laid out from their tokens, then put into batches of 128."""
     task, method = ProsQA(train_rows=num_rows), Coconut()
@@ -211,12 +236,13 @@ def table(rows: Sequence[Row]) -> str:
     def show(value: float | None, pattern: str) -> str:
         return "-" if value is None else format(value, pattern)
 
-    lines = [f"{'':<52} {'seconds':>9} {'/ plain':>8} {'x faster than':>14} {'peak':>8} {'peak /':>10}"]
-    lines.append(f"{'':<52} {'':>9} {'':>8} {'reference':>14} {'MB':>8} {'reference':>10}")
+    lines = [f"{'':<60} {'seconds':>9} {'/ plain':>8} {'/ one':>6} {'x faster than':>14} {'peak':>8} {'peak /':>10}"]
+    lines.append(f"{'':<60} {'':>9} {'':>8} {'':>6} {'reference':>14} {'MB':>8} {'reference':>10}")
     for row in rows:
         peak, other = row["peak_mb"], row["reference_peak_mb"]
         lines.append(
-            f"{row['name']:<52} {row['seconds']:>9.4f} {show(row['ratio_to_plain'], '.2f'):>8} "
+            f"{row['name']:<60} {row['seconds']:>9.4f} {show(row['ratio_to_plain'], '.2f'):>8} "
+            f"{show(row.get('ratio_to_one'), '.2f'):>6} "
             f"{show(row['ratio_to_reference'], '.1f'):>14} {show(peak, '.0f'):>8} "
             f"{show(None if other is None else peak / other, '.2f'):>10}"
         )

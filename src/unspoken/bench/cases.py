@@ -1,13 +1,15 @@
 """What is measured: two shapes of model, one batch each."""
 
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
 from unspoken.model import LatentConfig, LatentForCausalLM
 from unspoken.model.scratch import new_decoder
-from unspoken.records import IGNORED, Batch
+from unspoken.records import IGNORED, Batch, StagedExample
 
 END = -1
 """An end of sequence that no model writes: generation runs to its full length."""
@@ -42,13 +44,28 @@ class Case:
     answer: int = 20
 
 
+BESIDE_EACH_OTHER = Case(
+    "2 layers, width 128",
+    layers=2,
+    heads=4,
+    width=128,
+    vocabulary=64,
+    rows=8,
+    generated_rows=8,
+    question=22,
+    thoughts=4,
+    answer=2,
+)
+"""Prompts as those of hops, for trajectories beside each other."""
 CASES = (
     Case("2 layers, width 256", layers=2, heads=4, width=256, vocabulary=512, rows=32, generated_rows=32),
     Case("GPT-2 small", layers=12, heads=12, width=768, vocabulary=50260, rows=4, generated_rows=32),
 )
 
 
-def build(case: Case, *, checkpointed: bool = False) -> tuple[PreTrainedModel, LatentForCausalLM]:
+def build(
+    case: Case, *, checkpointed: bool = False, thoughts: dict[str, Any] | None = None
+) -> tuple[PreTrainedModel, LatentForCausalLM]:
     """The plain decoder and a latent model over the same weights, dropout off."""
     decoder = new_decoder(
         "gpt2",
@@ -65,6 +82,7 @@ def build(case: Case, *, checkpointed: bool = False) -> tuple[PreTrainedModel, L
         start_latent_token_id=case.vocabulary - 2,
         end_latent_token_id=case.vocabulary - 3,
         checkpoint_passes=checkpointed,
+        thought_source=thoughts,
     )
     return decoder.train(), LatentForCausalLM.from_decoder(decoder, config).train()
 
@@ -86,3 +104,11 @@ def prompts(case: Case, rows: int) -> torch.Tensor:
     """Question, markers and thoughts of the first rows, repeated as needed, (rows, columns)."""
     ids = batch(case)["input_ids"][:, : case.question + 2 + case.thoughts]
     return ids.repeat(-(-rows // len(ids)), 1)[:rows]
+
+
+def staged_prompts(case: Case) -> list[StagedExample]:
+    """The same as a rollout takes them."""
+    return [
+        StagedExample(str(row), ids, np.full(len(ids), IGNORED, dtype=np.int32), case.thoughts, case.question + 1)
+        for row, ids in enumerate(prompts(case, case.generated_rows).numpy().astype(np.int32))
+    ]

@@ -204,19 +204,19 @@ def table(results: dict[str, Any]) -> str:
     """The figures as lines of text."""
     rows = results["figures"]
     ways = [name for name in ("single", *FUSIONS, "oracle") if name in rows[0]]
-    head = "".join(f"{title:>8}  {'95% interval':<16}" for title in ways)
-    lines = [f"{'N':>2}{head}{'thoughts':>9}{'words':>8}{'passes':>8}{'distinct':>9}{'agree':>7}"]
+    lines = [f"{'N':>2}" + "".join(f"  {title:<20}" for title in ways).rstrip()]
     for row in rows:
-        shares = "".join(
-            f"{row[name]['accuracy']:>8.3f}  [{row[name]['interval'][0]:.3f}, {row[name]['interval'][1]:.3f}]  "
-            for name in ways
-        )
+        shares = ["{accuracy:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]".format(**row[name]) for name in ways]
+        lines.append(f"{row['num_trajectories']:>2}" + "".join(f"  {share:<20}" for share in shares).rstrip())
+    lines.append("")
+    lines.append(f"{'N':>2}{'thoughts':>10}{'words':>8}{'passes':>8}{'distinct':>10}{'agree':>7}")
+    for row in rows:
         agree = "-" if row["agreement"] is None else f"{row['agreement']:.2f}"
         lines.append(
-            f"{row['num_trajectories']:>2}{shares}{row['thoughts_per_question']:>9.1f}"
-            f"{row['tokens_per_question']:>8.1f}{row['passes_per_question']:>8.1f}"
-            f"{row['distinct_answers']:>9.2f}{agree:>7}"
+            f"{row['num_trajectories']:>2}{row['thoughts_per_question']:>10.1f}{row['tokens_per_question']:>8.1f}"
+            f"{row['passes_per_question']:>8.1f}{row['distinct_answers']:>10.2f}{agree:>7}"
         )
+    lines.append("")
     lines.append(
         f"{rows[0]['n']} questions; {results['unread']:.1%} of the trajectories gave no answer that could be read, "
         f"{results['stopped']:.1%} stopped by themselves"
@@ -226,11 +226,11 @@ def table(results: dict[str, Any]) -> str:
             lines.append(
                 f"thought {each['thought']}: siblings are {each['distance']:.2f} apart, cosine {each['cosine']:.2f}"
             )
-    best = max(results["siblings"], key=lambda each: each["accuracy"])
-    worst = min(results["siblings"], key=lambda each: each["accuracy"])
+    best = max(results["siblings"], key=lambda each: float(each["accuracy"]))
+    worst = min(results["siblings"], key=lambda each: float(each["accuracy"]))
+    alone = sum(each["alone"] for each in results["siblings"])
     lines.append(
-        f"the best of the siblings is number {best['sibling']} with {best['accuracy']:.3f}, the worst number "
-        f"{worst['sibling']} with {worst['accuracy']:.3f}; "
-        f"{sum(each['alone'] for each in results['siblings']):.1%} of the questions only one got right"
+        f"sibling {best['sibling']} is right most often, {best['accuracy']:.3f}, sibling {worst['sibling']} least, "
+        f"{worst['accuracy']:.3f}; {alone:.1%} of the questions are answered right by one alone"
     )
     return "\n".join(lines)

@@ -29,7 +29,9 @@ class RewardWeights(Settings):
     format: float = 0.0
     """For an answer that can be read, right or wrong."""
     thought_cost: NonNegative = 0.0
-    """Price of a thought."""
+    """Price of a thought. Alone it makes models write down what they would have thought: see `token_cost`."""
+    token_cost: NonNegative = 0.0
+    """Price of a written token."""
 
 
 class Reinforcement(Method, ABC):

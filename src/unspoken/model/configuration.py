@@ -56,3 +56,9 @@ class LatentConfig(PreTrainedConfig):
         for key in ("pad_token_id", "bos_token_id", "eos_token_id"):
             kwargs.setdefault(key, getattr(decoder, key, None))
         super().__init__(**kwargs)
+
+    @property
+    def thought_token_ids(self) -> list[int]:
+        """Ids of the thought tokens that the vocabulary has."""
+        tokens = (self.latent_token_id, self.start_latent_token_id, self.end_latent_token_id)
+        return sorted({token for token in tokens if token and token > 0})

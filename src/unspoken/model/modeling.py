@@ -274,9 +274,9 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
         table = self.model.get_input_embeddings()
         name = next(name for name, module in self.model.language_model.named_modules() if module is table)
         self._tied_weights_keys = {"lm_head.weight": f"model.language_model.{name}.weight"}
-        thought_tokens = (config.latent_token_id, config.start_latent_token_id, config.end_latent_token_id)
-        # thoughts are placed by the prompt, so no sampler may write their tokens
-        self.generation_config.suppress_tokens = sorted({token for token in thought_tokens if token and token > 0})
+        # slots are placed by the prompt, so no sampler may write their tokens
+        image_tokens = [] if config.image_token_id is None else [config.image_token_id]
+        self.generation_config.suppress_tokens = sorted([*config.thought_token_ids, *image_tokens])
         self.post_init()
 
     @classmethod

@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from unspoken.methods import Contrastive
-from unspoken.plan.estimate import NO_IMAGES, Estimate, estimate, megabytes
+from unspoken.methods import Contrastive, Reinforcement
+from unspoken.plan.estimate import ADAPTER_SHARE, NO_IMAGES, Estimate, estimate, megabytes
 from unspoken.plan.eyes import Eyes, read_eyes
 from unspoken.plan.sample import Data, num_special_words, read_data, tokens_per_word, words_in
 from unspoken.plan.shape import Shape, checkpoint_shape, new_shape, num_parameters
 from unspoken.plan.stage_table import Stage, is_final, layouts, positions, stage_table
+from unspoken.plan.updates import Updates, batching_of, read_updates, with_drawing
 from unspoken.recipe import Recipe, sparse
 from unspoken.recipe.batching import Batching, split_batch
 
@@ -28,8 +29,9 @@ class Plan:
     Attributes:
         recipe: The recipe.
         batching: How a step is cut.
+        updates: What an update does, where rewards are learned from; else None.
         rows: Training rows; None where the data is not given yet.
-        steps_per_epoch: Optimizer steps of an epoch; None likewise.
+        steps_per_epoch: Optimizer steps of an epoch, or updates; None likewise.
         stages: The stage table, in order.
         num_parameters: Exact from scratch, eyes included; None where the shape of a checkpoint is not known.
         vocabulary: Token embeddings; None likewise.
@@ -41,6 +43,7 @@ class Plan:
 
     recipe: Recipe
     batching: Batching
+    updates: Updates | None
     rows: int | None
     steps_per_epoch: int | None
     stages: tuple[Stage, ...]
@@ -53,7 +56,7 @@ class Plan:
 
     @property
     def total_steps(self) -> int | None:
-        """Optimizer steps of the whole run; None where the data is not given yet."""
+        """Optimizer steps of the whole run, or updates; None where the data is not given yet."""
         train = self.recipe.train
         return None if self.steps_per_epoch is None else self.steps_per_epoch * (train.epochs - train.first_epoch)
 
@@ -69,7 +72,11 @@ def plan(recipe: Recipe, processes: int | None = None) -> Plan:
         DataError: A data file that is given cannot be used.
         RecipeError: The batch cannot be cut into equal parts, or the projector cannot make the slots of an image.
     """
-    batching = split_batch(recipe.train, processes or int(os.environ.get("WORLD_SIZE", "1")))
+    processes = processes or int(os.environ.get("WORLD_SIZE", "1"))
+    updates = None
+    if isinstance(recipe.method, Reinforcement):
+        updates = read_updates(recipe, recipe.method, processes)
+    batching = batching_of(recipe, updates, processes) if updates else split_batch(recipe.train, processes)
     data = read_data(recipe.task)
     if isinstance(recipe.method, Contrastive):
         return _plan_of_pairs(recipe, recipe.method, batching, data)
@@ -78,13 +85,15 @@ def plan(recipe: Recipe, processes: int | None = None) -> Plan:
     eyes = read_eyes(recipe.model.vision, None if shape is None else shape.width)
     per_word = tokens_per_word(recipe.model.tokenizer or recipe.model.path)
     stages = tuple(stage_table(recipe, data.sample, steps, _slots(eyes), per_word))
-    parameters = None
+    parameters, of_source = None, 0
     if shape is not None:
         seeing = 0 if eyes is None else eyes.num_parameters or 0
-        parameters = num_parameters(shape) + _source_parameters(recipe, shape.width) + seeing
+        of_source = _source_parameters(recipe, shape.width)
+        parameters = num_parameters(shape) + of_source + seeing
     return Plan(
         recipe=recipe,
         batching=batching,
+        updates=updates,
         rows=data.rows,
         steps_per_epoch=steps,
         stages=stages,
@@ -92,7 +101,7 @@ def plan(recipe: Recipe, processes: int | None = None) -> Plan:
         vocabulary=None if shape is None else shape.vocabulary,
         eyes=eyes,
         num_images=data.num_images,
-        estimate=_estimate(recipe, batching, shape, eyes, data, stages, per_word),
+        estimate=_estimate(recipe, batching, updates, shape, of_source, eyes, data, stages, per_word),
         warnings=tuple(_warnings(recipe, data, shape, eyes, stages, per_word)),
     )
 
@@ -116,6 +125,7 @@ def _plan_of_pairs(recipe: Recipe, method: Contrastive, batching: Batching, data
     return Plan(
         recipe=recipe,
         batching=batching,
+        updates=None,
         rows=rows,
         steps_per_epoch=steps,
         stages=tuple(stage_table(recipe, pairs, steps)),
@@ -169,7 +179,9 @@ def _source_parameters(recipe: Recipe, width: int) -> int:
 def _estimate(
     recipe: Recipe,
     batching: Batching,
+    updates: Updates | None,
     shape: Shape | None,
+    of_source: int,
     eyes: Eyes | None,
     data: Data,
     stages: Sequence[Stage],
@@ -177,30 +189,36 @@ def _estimate(
 ) -> Estimate | None:
     if shape is None or data.rows is None or math.isnan(stages[0].length):
         return None
+    sizes = [
+        (stage.last_epoch - stage.first_epoch + 1, stage.length, stage.num_written * per_word, stage.thoughts[1])
+        for stage in stages
+    ]
     images = NO_IMAGES
     if eyes is not None and data.num_images is not None:
         images = eyes.costs(data.num_images, mean(len(example.images) for example in data.sample), shape.width)
-    return estimate(
+    share = 1.0 if recipe.model.lora is None else ADAPTER_SHARE
+    if isinstance(recipe.method, Reinforcement) and recipe.method.language_model == "freeze":
+        share = 0.0
+    if updates is not None:
+        # what will be written is not known: the longest answer is counted
+        longest = mean(stage.length - stage.num_written * per_word for stage in stages) + updates.words
+        sizes = [(1, longest, float(updates.words), updates.most)]
+    found = estimate(
         shape,
         rows=data.rows,
-        micro=batching.micro,
+        micro=batching.micro if updates is None else updates.at_once,
         processes=batching.processes,
         steps_per_epoch=-(-data.rows // recipe.train.batch_size) * batching.accumulation,
-        stages=[
-            (
-                stage.last_epoch - stage.first_epoch + 1,
-                stage.length,
-                stage.num_written * per_word,
-                stage.thoughts[1],
-            )
-            for stage in stages
-        ],
+        stages=sizes,
         sequential=recipe.schedule["name"] == "sequential",
         half=recipe.train.precision != "fp32",
         recomputed=recipe.model.checkpoint_passes,
-        adapters=recipe.model.lora is not None,
+        share=share,
         images=images,
     )
+    if updates is None:
+        return found
+    return with_drawing(found, updates, shape, of_source, sizes[0][1], batching.processes, share=share)
 
 
 def _warnings(

@@ -60,14 +60,15 @@ class Estimate:
     Attributes:
         memory: Bytes of a process at its peak.
         smaller: The same with a half, a quarter and an eighth of the rows in a forward pass: (rows, bytes).
-        seconds: Time of training and of encoding images before it, validation not counted.
+        seconds: Time of training and of encoding images before it, validation not counted; None where it depends on
+            what will be drawn.
         checkpoint: Bytes of one checkpoint with the optimizer's state.
         basis: The speeds it assumes.
     """
 
     memory: float
     smaller: tuple[tuple[int, float], ...]
-    seconds: float
+    seconds: float | None
     checkpoint: float
     basis: str
 
@@ -83,7 +84,7 @@ def estimate(
     sequential: bool,
     half: bool,
     recomputed: bool,
-    adapters: bool,
+    share: float,
     images: ImageCosts = NO_IMAGES,
 ) -> Estimate:
     """Memory and time of a training run.
@@ -98,7 +99,7 @@ def estimate(
         sequential: Whether each thought takes a pass.
         half: Whether most numbers have 16 bits.
         recomputed: Whether passes are recomputed in the backward pass.
-        adapters: Whether only adapters are trained.
+        share: What share of the weights is trained.
         images: What images add.
     """
     decoder = num_parameters(shape)
@@ -113,8 +114,7 @@ def estimate(
         passes = thoughts + 1 if sequential else 1
         overhead += epochs * steps_per_epoch * (passes * shape.layers + images.layers) * PASS_SECONDS[on_gpu]
     speed = GPU_FLOPS[half] if on_gpu else CORE_FLOPS * _cores() / processes
-    trainable = ADAPTER_SHARE if adapters else 1.0
-    fixed = RUNTIME_BYTES + weights * (4 + (BYTES_PER_WEIGHT - 4) * trainable) + 4 * images.beside + images.kept
+    fixed = RUNTIME_BYTES + weights * (4 + (BYTES_PER_WEIGHT - 4) * share) + 4 * images.beside + images.kept
     a_row = (3 if half else 4) * images.states + max(
         _activations(shape, *stage[1:], half=half, recomputed=recomputed) for stage in stages
     )
@@ -122,7 +122,7 @@ def estimate(
         memory=fixed + micro * a_row,
         smaller=tuple((micro // part, fixed + micro // part * a_row) for part in (2, 4, 8) if micro % part == 0),
         seconds=(operations / processes + images.once) / speed + overhead,
-        checkpoint=weights * (4 + 8 * trainable),
+        checkpoint=weights * (4 + 8 * share),
         basis=_basis(on_gpu, processes, half),
     )
 

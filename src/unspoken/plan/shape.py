@@ -1,7 +1,7 @@
 """The shape of a decoder, and what follows from it alone: how many parameters it has."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,11 @@ _PUBLISHED = {
     "gpt2-xl": (48, 25, 1600),
 }
 """Layers, heads and width of the checkpoints that the papers start from, so that a plan needs no download."""
+_PUBLISHED_LLAMA = ("meta-llama/Meta-Llama-3-8B", "meta-llama/Meta-Llama-3-8B-Instruct")
+_LLAMA_3_8B = Shape(
+    "llama", layers=32, heads=32, kv_heads=8, head_width=128, width=4096, inner=14336, vocabulary=128_256,
+    positions=8192, tied=False,
+)  # fmt: skip
 
 
 def num_parameters(shape: Shape) -> int:
@@ -104,6 +109,8 @@ def checkpoint_shape(path: str, *, sees: bool = False) -> Shape | None:
         config = read_json(file)
         return _shape_of(config, _new_tokens(config, sees))
     name = path.removeprefix("openai-community/")
+    if path in _PUBLISHED_LLAMA:
+        return replace(_LLAMA_3_8B, vocabulary=_LLAMA_3_8B.vocabulary + _new_tokens({}, sees))
     if name not in _PUBLISHED:
         return None
     layers, heads, width = _PUBLISHED[name]

@@ -8,7 +8,7 @@ from random import Random
 from statistics import mean
 
 from unspoken.config import TrainSettings
-from unspoken.methods import Method
+from unspoken.methods import Method, Reinforcement
 from unspoken.plan.sample import IMAGE_SLOT, word_tokens
 from unspoken.recipe import Recipe
 from unspoken.records import IGNORED, Example, StagedExample, ThoughtTokens, TokenizedExample
@@ -73,7 +73,7 @@ def stage_table(
                 num_written=mean(int((row.labels != IGNORED).sum()) for row in staged) if staged else math.nan,
                 length=mean(positions(row, per_word) for row in staged) if staged else math.nan,
                 learning_rates=_learning_rates(train, epochs, steps_per_epoch),
-                optimizer=_optimizer(train, first=not table),
+                optimizer="new" if isinstance(method, Reinforcement) else _optimizer(train, first=not table),
             )
         )
     return table

@@ -8,6 +8,7 @@ from unspoken.plan.build import Plan
 from unspoken.plan.estimate import megabytes, minutes
 from unspoken.plan.eyes import Eyes
 from unspoken.plan.stage_table import Stage
+from unspoken.plan.updates import Updates
 from unspoken.recipe import sparse
 from unspoken.recipe.strict_yaml import to_yaml
 
@@ -27,16 +28,19 @@ def render(plan: Plan) -> str:
         "",
     ]
     total = batching.processes * batching.micro * batching.accumulation
-    parts.append(
-        f"Batch       {batching.processes} process{'es' * (batching.processes > 1)} x {batching.micro} rows x "
-        f"{batching.accumulation} accumulated = {total} rows a step"
-    )
+    if plan.updates is None:
+        parts.append(
+            f"Batch       {batching.processes} process{'es' * (batching.processes > 1)} x {batching.micro} rows x "
+            f"{batching.accumulation} accumulated = {total} rows a step"
+        )
     if plan.steps_per_epoch is not None:
         epochs = recipe.train.epochs - recipe.train.first_epoch
         parts.append(
-            f"Steps       {plan.steps_per_epoch:,} an epoch ({plan.rows:,} rows) x {epochs} epochs = "
-            f"{plan.total_steps:,}"
+            f"{'Updates' if plan.updates else 'Steps':<12}{plan.steps_per_epoch:,} an epoch ({plan.rows:,} rows) x "
+            f"{epochs} epochs = {plan.total_steps:,}"
         )
+    if plan.updates is not None:
+        parts += _drawing(plan.updates, plan.total_steps)
     if plan.num_parameters is None:
         parts.append("Parameters  known when the model is loaded: its shape is in no file here")
     else:
@@ -48,15 +52,42 @@ def render(plan: Plan) -> str:
         if plan.estimate.memory > MUCH_MEMORY and plan.estimate.smaller:
             options = ", ".join(f"{rows}: {megabytes(memory)}" for rows, memory in plan.estimate.smaller)
             parts.append(f"            with train.micro_batch_size {options}; the step and its result stay the same")
-        parts.append(
-            f"Time        about {minutes(plan.estimate.seconds)} of training (estimate: {plan.estimate.basis})"
-        )
+        if plan.estimate.seconds is None:
+            parts.append("Time        not counted: it depends on how much will be thought and written")
+        else:
+            parts.append(
+                f"Time        about {minutes(plan.estimate.seconds)} of training (estimate: {plan.estimate.basis})"
+            )
         parts.append(f"Disk        {megabytes(plan.estimate.checkpoint)} a checkpoint")
     elif isinstance(recipe.method, Contrastive):
         parts.append("Time        not estimated for contrastive training, nor memory")
+    elif plan.updates is not None:
+        parts.append("Memory      not counted: rows or the shape of the model are not known here; nor is time")
     if plan.warnings:
         parts += ["", *(f"! {warning}" for warning in plan.warnings)]
     return "\n".join(parts)
+
+
+def _drawing(updates: Updates, num_updates: int | None) -> list[str]:
+    """What is drawn in an update, what of it is left to chance, and how it is learned from."""
+    total = "" if num_updates is None else f", at most {updates.drawn * num_updates:,} in all"
+    first, last = updates.temperatures
+    drawn = (
+        f"{_count(updates.questions, 'question')} x {updates.trajectories} = "
+        f"{_count(updates.drawn, 'trajectory', 'trajectories')} an update{total}; "
+        f"temperature {first:g}{f' to {last:g}' * (first != last)}"
+    )
+    thoughts = f"{updates.fewest} to {updates.most}" if updates.stops else str(updates.most)
+    by_chance = "" if updates.words_by_chance else ", the likeliest, which learn nothing"
+    decisions = (
+        f"of a trajectory at most {updates.decisions}: {thoughts} thoughts ({updates.source})"
+        f"{', its own stop' * bool(updates.stops)}, up to {_count(updates.words, 'token')}{by_chance}"
+    )
+    learned = (
+        f"{_count(updates.steps, 'optimizer step')} an update, at most "
+        f"{_count(updates.at_once, 'trajectory', 'trajectories')} in a backward pass"
+    )
+    return [f"Drawn       {drawn}", f"Decisions   {decisions}", f"Learned     {learned}"]
 
 
 def _vision(eyes: Eyes, num_images: int | None) -> list[str]:
@@ -86,8 +117,8 @@ def _vision(eyes: Eyes, num_images: int | None) -> list[str]:
     return _labelled("Vision", lines)
 
 
-def _count(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'s' * (number != 1)}"
+def _count(number: int, thing: str, things: str | None = None) -> str:
+    return f"{number:,} {thing if number == 1 else things or thing + 's'}"
 
 
 def _labelled(label: str, lines: Sequence[str]) -> list[str]:

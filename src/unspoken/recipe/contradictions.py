@@ -86,7 +86,7 @@ def contradictions(
     if model:
         problems += _model(model)
     if train:
-        problems += _train(train)
+        problems += _train(train, method)
         problems += _trainer(train.trainer)
     if evaluate:
         problems += _evaluate(evaluate)
@@ -204,8 +204,10 @@ def _model(model: ModelSettings) -> Iterator[Problem]:
         )
 
 
-def _train(train: TrainSettings) -> Iterator[Problem]:
-    if train.micro_batch_size is not None and train.batch_size % train.micro_batch_size:
+def _train(train: TrainSettings, method: Method | None) -> Iterator[Problem]:
+    # where rewards are learned from, the one counts questions and the other trajectories
+    is_of_rows = not isinstance(method, Reinforcement)
+    if is_of_rows and train.micro_batch_size is not None and train.batch_size % train.micro_batch_size:
         yield Problem(
             "train.batch_size",
             f"{train.batch_size} is not a multiple of train.micro_batch_size={train.micro_batch_size}, so that a step "

@@ -29,6 +29,9 @@ from unspoken.tasks.read_rows import shown
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
+WIDE = 2**14
+"""No narrower than any checkpoint."""
+
 
 class Recipe(Settings):
     """Everything that decides what a run computes."""
@@ -173,7 +176,9 @@ def _resolve(values: Mapping[str, Any], where: str, origins: Mapping[str, str], 
     evaluate = reader.read(EvaluateSettings, "evaluate", values.get("evaluate"))
     thoughts = reader.mapping("thoughts", values.get("thoughts")) or dict(DEFAULT_THOUGHTS)
     schedule = reader.mapping("schedule", values.get("schedule"))
-    found = source_problems(thoughts, schedule, model.width if model else ModelSettings().width)
+    # how wide a checkpoint is, is not known here: what is too wide for it is found when it is loaded
+    width = ModelSettings().width if model is None else model.width if model.path is None else WIDE
+    found = source_problems(thoughts, schedule, width)
     reader.problems += found
     reader.problems += contradictions(
         task=task, model=model, method=method, train=train, evaluate=evaluate, thoughts=thoughts

@@ -5,7 +5,7 @@ steps     below the red circle is the blue square | left of the blue square is t
 answer    green
 
 question  What colour is the thing 2 arrows from the red circle? The choices are 0 : red, 1 : blue, 2 : green
-steps     to the blue square | to the green star
+steps     blue square | green star
 answer    green
 
 Nothing but the picture tells the answer; `unspoken.tasks.shapes_scene` says how that is made sure, and
@@ -23,7 +23,7 @@ from pydantic import Field, PositiveInt, model_validator
 from unspoken.config import Count
 from unspoken.errors import DataError
 from unspoken.files import flush, place, sha256_of
-from unspoken.records import Example, Ledger, Split
+from unspoken.records import Example, Ledger, Split, TextFormat
 from unspoken.tasks.base import Task
 from unspoken.tasks.chance import choose
 from unspoken.tasks.shapes_arrows import ArrowQuestion, draw_arrow_question, turned
@@ -132,6 +132,11 @@ class Shapes(Task):
     def chance(self) -> float:
         """Expected accuracy of a guess."""
         return 1 / self.choices if self.about == "walk" else 0.0
+
+    @property
+    def text(self) -> TextFormat:
+        """With arrows the steps are a list of names: nothing stands between an object and what it points at."""
+        return TextFormat() if self.follow == "relations" else TextFormat(step_end=" ")
 
     @property
     def max_new_tokens(self) -> int:

@@ -1,7 +1,7 @@
 """Scenes whose objects carry arrows, and questions that follow them: where a hop leads stands in the picture alone.
 
 question  What colour is the thing 2 arrows from the red circle? The choices are 0 : blue, 1 : green, 2 : orange
-steps     to the blue square | to the green star
+steps     blue square | green star
 answer    green
 
 A question in relations says beforehand which ways a walk will turn, and what they add up to can be known before the
@@ -37,8 +37,8 @@ class ArrowQuestion(Question):
 
     @property
     def steps(self) -> tuple[str, ...]:
-        """Where each arrow leads."""
-        return tuple(f"to the {there.name}" for there in self.walk)
+        """What each arrow points at."""
+        return tuple(thing.name for thing in self.walk)
 
 
 def draw_arrow_question(

@@ -97,12 +97,17 @@ def leave_one_out(returns_T: Tensor, siblings: int) -> Tensor:
 
 
 @torch.no_grad()
-def normalised(advantages: Tensor, is_decision: Tensor) -> Tensor:
+def normalised(advantages: Tensor, is_decision: Tensor, of_all: Tensor | None = None) -> Tensor:
     """The advantages of a batch with mean 0 and variance 1 over its decisions; 0 elsewhere, and where all are equal.
 
     Over the batch, never over one episode: that would take away what an episode as a whole did well.
+
+    Args:
+        advantages: Of this process.
+        is_decision: Which of them count.
+        of_all: The advantages of the batch's decisions, (N,), where it is shared by several processes.
     """
-    chosen_N = advantages[is_decision].double()
+    chosen_N = (advantages[is_decision] if of_all is None else of_all).double()
     if chosen_N.numel() == 0:
         return torch.zeros_like(advantages)
     mean, deviation = chosen_N.mean(), chosen_N.std(correction=0)

@@ -75,7 +75,7 @@ def with_adapters(model: LatentForCausalLM, settings: LoraSettings, whole: Seque
         lora_alpha=settings.alpha,
         lora_dropout=settings.dropout,
         target_modules="all-linear",
-        trainable_token_indices=sorted(model.generation_config.suppress_tokens),
+        trainable_token_indices=model.config.thought_token_ids,
         modules_to_save=list(whole) or None,
         exclude_modules=rf".*\.({'|'.join(WHOLE)})(\..*)?",
         task_type="CAUSAL_LM",

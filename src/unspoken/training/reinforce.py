@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from io import BytesIO
 from pathlib import Path
 from statistics import fmean
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -91,13 +92,13 @@ def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest) -> Pat
         files.write_json_lines(out / METRICS, kept)
     with progress_bar("updates") as advance:
         while state.done < learner.updates:
-            epoch = state.done // _updates_per_epoch(recipe, rows)
+            epoch, began = state.done // _updates_per_epoch(recipe, rows), perf_counter()
             chosen = _questions(recipe, rows, state.done)
             figures = learner.update(state.done, rows, [prompts[index] for index in chosen], chosen, tokenizer)
             state.done += 1
             advance(f"{recipe.task.name} {method.name}", state.done, learner.updates)
             if state.done % settings.log_every == 0 or state.done == learner.updates:
-                _log(out, state.done, epoch, figures)
+                _log(out, state.done, epoch, figures | {"seconds": perf_counter() - began})
             ends = state.done % _updates_per_epoch(recipe, rows) == 0
             last = state.done == learner.updates
             if ends and ((epoch + 1) % settings.validate_every == 0 or last):
@@ -247,7 +248,7 @@ class Learner:
             self.recipe.task, [rows.examples[index] for index in chosen], texts, drawn.siblings, self.verifier
         )
         gain_T = self._gold_gain(drawn, rows, chosen) if self.method.rewards.gold_gain else None
-        return rewards_of(verdicts, drawn.num_thoughts, gain_T, self.method.rewards)
+        return rewards_of(verdicts, drawn.num_thoughts, drawn.num_tokens, gain_T, self.method.rewards)
 
     @torch.no_grad()
     def _gold_gain(self, drawn: Trajectories, rows: Rows, chosen: list[int]) -> Tensor:
@@ -273,7 +274,9 @@ class Learner:
             advantages_TC, returns_TC = gae(
                 rewards_TC, scores.values, scores.is_decision, gamma=method.discount, lam=method.trace
             )
-            return normalised(advantages_TC, scores.is_decision), returns_TC
+            # over all processes: what is usual must not depend on how many there are
+            of_all_N = gathered(advantages_TC[scores.is_decision])
+            return normalised(advantages_TC, scores.is_decision, of_all_N), returns_TC
         compare = group_relative if isinstance(method, GRPO) else leave_one_out
         advantages_T = compare(paid.total, drawn.siblings)
         return advantages_T[:, None].expand_as(scores.values), torch.zeros_like(scores.values)
@@ -284,9 +287,11 @@ class Learner:
         """The optimizer steps of an update; what was minimised in each."""
         found: list[Objective] = []
         questions = len(drawn.prompts)
+        # as many steps on every process, even where one has fewer questions: they wait for each other in each
+        fewest = int(gathered(torch.tensor([questions], device=self.model.device)).min())
         for _ in range(self.method.passes):
             order = torch.randperm(questions, generator=generator, device=generator.device).tolist()
-            for part in np.array_split(order, min(self.method.minibatches, questions)):
+            for part in np.array_split(order, min(self.method.minibatches, fewest)):
                 found.append(self._step(drawn, advantages_TC, returns_TC, part.tolist()))
             kl = float(summed(found[-1].approx_kl.clone()))
             if self.method.max_kl is not None and kl > self.method.max_kl:
@@ -297,6 +302,7 @@ class Learner:
         """One optimizer step on the trajectories of some questions."""
         self.optimizer.zero_grad(set_to_none=True)
         num_decisions = summed(drawn.of_questions(questions).scores.is_decision.sum())
+        num_questions = int(summed(torch.tensor(len(questions), device=self.model.device)))
         at_once = max((self.recipe.train.micro_batch_size or len(drawn)) // drawn.siblings, 1)
         parts: list[Objective] = []
         for start in range(0, len(questions), at_once):
@@ -318,9 +324,8 @@ class Learner:
                 )
                 total = loss.loss
                 if self.method.repulsion:
-                    share = len(few) / (len(questions) * world_size())
                     apart = repulsion(new.centres, old.is_thought, old.siblings)
-                    total = total + share * self.method.repulsion * apart
+                    total = total + len(few) / num_questions * self.method.repulsion * apart
             total.backward()  # type: ignore[no-untyped-call]
             parts.append(loss)
         self._check_reach()
@@ -396,12 +401,14 @@ def _figures(drawn: Trajectories, rewards: Rewards, steps: list[Objective]) -> d
         **{f"reward_{name}": mean for name, mean in rewards.means().items()},
         **{f"share_{name}": share for name, share in rewards.shares().items()},
         "thoughts": float(drawn.num_thoughts.float().mean()),
-        "latent_share": float(drawn.num_thoughts.sum() / (drawn.num_thoughts.sum() + drawn.num_tokens.sum())),
+        "tokens": float(drawn.num_tokens.float().mean()),
     }
     device = drawn.num_thoughts.device
-    added = summed(torch.tensor([*shares.values(), *means.values()], device=device)).tolist()
-    found = dict(zip([*shares, *means], added, strict=True))
-    return found | {name: found[name] / world_size() for name in means}
+    # a process counts by what it drew, for the last update of an epoch may ask fewer questions on one than on another
+    own = len(drawn) / int(summed(torch.tensor(len(drawn), device=device)))
+    values = [*shares.values(), *(own * mean for mean in means.values())]
+    found = dict(zip([*shares, *means], summed(torch.tensor(values, device=device)).tolist(), strict=True))
+    return found | {"latent_share": found["thoughts"] / (found["thoughts"] + found.pop("tokens"))}
 
 
 def _log(out: Path, step: int, epoch: int, figures: Mapping[str, float]) -> None:

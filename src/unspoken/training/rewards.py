@@ -58,7 +58,8 @@ class Rewards:
     """What T trajectories earned.
 
     Attributes:
-        components: What for: `exact`, `gold_gain`, `format` and `thought_cost`, each (T,), weighted; the last is <= 0.
+        components: What for: `exact`, `gold_gain`, `format`, `thought_cost` and `token_cost`, each (T,), weighted; the
+            costs are <= 0.
         total: Their sum, (T,).
     """
 
@@ -126,13 +127,18 @@ def _number(task: Task, example: Example) -> str:
 
 
 def rewards_of(
-    verdicts: Verdicts, num_thoughts_T: Tensor, gold_gain_T: Tensor | None, weights: RewardWeights
+    verdicts: Verdicts,
+    num_thoughts_T: Tensor,
+    num_tokens_T: Tensor,
+    gold_gain_T: Tensor | None,
+    weights: RewardWeights,
 ) -> Rewards:
     """What trajectories earn.
 
     Args:
         verdicts: How their answers were judged.
         num_thoughts_T: How many thoughts each had.
+        num_tokens_T: How many tokens each wrote.
         gold_gain_T: By how many nats its thoughts make the gold answer likelier than no thoughts do; None where that
             weighs nothing.
         weights: What each part is worth.
@@ -150,6 +156,7 @@ def rewards_of(
         "gold_gain": nothing_T if gold_gain_T is None else weights.gold_gain * gold_gain_T.detach().float(),
         "format": weights.format * verdicts.is_answer.to(device, torch.float32),
         "thought_cost": -weights.thought_cost * num_thoughts_T.float(),
+        "token_cost": -weights.token_cost * num_tokens_T.float(),
     }
     for name, values_T in components.items():
         if not bool(values_T.isfinite().all()):

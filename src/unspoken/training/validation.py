@@ -32,4 +32,5 @@ def validate(
         "accuracy_high": figures.interval[1],
         "n": figures.n,
         "tokens_per_answer": figures.tokens_per_answer,
+        "thoughts_per_answer": figures.thoughts_per_answer,
     }

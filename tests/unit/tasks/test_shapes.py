@@ -162,7 +162,7 @@ def test_every_word_of_the_vocabulary_is_used():
         question = Shapes(follow="arrows").question("train", number)
         used |= set(word_tokenizer(Shapes().words()).tokenize("\n".join([question.text, *question.steps])))
     used |= {"arrow"}  # of questions of one hop
-    used |= {"in", "picture", "nothing"}  # of the question about the whole scene
+    used |= {"in", "picture", "nothing", "to"}  # of the question about the whole scene
     assert used == set(Shapes().words())
 
 

@@ -77,28 +77,30 @@ def test_components_add_up_to_the_total():
     rewards = rewards_of(
         verdicts,
         torch.tensor([2, 0, 5]),
+        torch.tensor([3, 1, 2]),
         torch.tensor([1.5, -2.0, 0.0]),
-        RewardWeights(exact=2.0, gold_gain=0.5, format=0.25, thought_cost=0.1),
+        RewardWeights(exact=2.0, gold_gain=0.5, format=0.25, thought_cost=0.1, token_cost=0.5),
     )
     expected = {
         "exact": [2.0, 0.0, 0.0],
         "gold_gain": [0.75, -1.0, 0.0],
         "format": [0.25, 0.25, 0.0],
         "thought_cost": [-0.2, 0.0, -0.5],
+        "token_cost": [-1.5, -0.5, -1.0],
     }
     assert rewards.components.keys() == expected.keys()
     for name, values in expected.items():
         torch.testing.assert_close(rewards.components[name], torch.tensor(values))
-    torch.testing.assert_close(rewards.total, torch.tensor([2.8, -0.75, -0.5]))
+    torch.testing.assert_close(rewards.total, torch.tensor([1.3, -1.25, -1.5]))
     assert rewards.means() == pytest.approx(
-        {"exact": 2 / 3, "gold_gain": -1 / 12, "format": 1 / 6, "thought_cost": -0.7 / 3}
+        {"exact": 2 / 3, "gold_gain": -1 / 12, "format": 1 / 6, "thought_cost": -0.7 / 3, "token_cost": -1.0}
     )
 
 
 def test_the_reward_changes_when_the_answer_does():
     def total(text):
         verdicts = score_answers(TASKS["gsm8k"](), EXAMPLES[:1], [text], 1)
-        return float(rewards_of(verdicts, torch.tensor([3]), None, RewardWeights()).total[0])
+        return float(rewards_of(verdicts, torch.tensor([3]), torch.tensor([2]), None, RewardWeights()).total[0])
 
     assert total("### 72") == 1.0
     assert total("### 73") == 0.0
@@ -122,9 +124,9 @@ def test_shares_are_of_what_sets_trajectories_apart():
 def test_a_gain_that_counts_must_be_measured_and_be_a_number():
     verdicts, counts = Verdicts((score("right"), score("wrong"))), torch.tensor([1, 1])
     with pytest.raises(ValueError, match=r"gold_gain has the weight 0\.5 and was not measured"):
-        rewards_of(verdicts, counts, None, RewardWeights(gold_gain=0.5))
+        rewards_of(verdicts, counts, counts, None, RewardWeights(gold_gain=0.5))
     with pytest.raises(NonFiniteError, match="the reward gold_gain of trajectory 1 is -inf"):
-        rewards_of(verdicts, counts, torch.tensor([0.0, -torch.inf]), RewardWeights(gold_gain=0.5))
+        rewards_of(verdicts, counts, counts, torch.tensor([0.0, -torch.inf]), RewardWeights(gold_gain=0.5))
 
 
 def test_the_control_pays_the_same_rewards_to_others():

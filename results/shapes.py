@@ -1,0 +1,100 @@
+"""Does a model think about what it sees? `make shapes`, or `python results/shapes.py [SEED ...]`.
+
+For each seed, of the questions and of the models: eyes learn to tell what is in a picture, then every method goes on
+with the same eyes, on the same pictures and for as many steps: thoughts, the answer at once, pauses for thoughts, no
+slots at all, and thoughts without eyes. Then the same with questions in relations, not arrows. Settings were chosen
+on the validation split; the test split is asked once, and the one that thinks is audited on it. Everything is written
+to results/shapes.json; runs that are there already are not trained again.
+"""
+
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from unspoken import evaluate, load_recipe, train
+from unspoken.audit import audit
+from unspoken.device import environment
+from unspoken.files import read_json, read_json_lines, write_json
+
+RUNS = Path("runs/shapes")
+OUT = Path("results/shapes.json")
+
+EYES = "scene"
+THINKING = "coconut"
+METHODS = {
+    THINKING: ("shapes/coconut", []),
+    "no_cot": ("shapes/no_cot", []),
+    "pause": ("shapes/coconut", ["thoughts.name=pause"]),
+    "markers_only": ("shapes/coconut", ["method.thoughts_per_step=0", "method.markers=true"]),
+    "words_only": ("shapes/coconut", ["model.path=null", "model.vision=null"]),
+}
+"""What is compared, by the name of its figures: a recipe, and what is changed in it."""
+RELATIONS = ["task.follow=relations"]
+"""What makes the questions say the ways that the walk turns."""
+KEPT = ("accuracy", "interval", "n", "chance", "majority", "controls", "thoughts_per_answer", "tokens_per_answer")
+KEPT_OF_AUDIT = ("necessity", "questions", "interventions", "comparisons", "counterfactuals", "shifts", "command")
+
+
+def trained(name: str, recipe: str, changes: list[str]) -> Path:
+    """The run of a recipe, trained unless it is there."""
+    run = RUNS / name
+    if not (run / "run.json").is_file():
+        say(f"training {run}: {recipe} {' '.join(changes)}")
+        train(load_recipe(recipe, changes), run, resume=(run / "resolved.json").is_file())
+    return run
+
+
+def measured(run: Path) -> dict[str, Any]:
+    """Its figures on the test split, asked once."""
+    if not (run / "results.json").is_file():
+        say(f"measuring {run}")
+        evaluate(run, split="test")
+    figures = read_json(run / "results.json")
+    seconds = sum(line.get("train_runtime", 0.0) for line in read_json_lines(run / "metrics.jsonl"))
+    found = {key: figures[key] for key in KEPT if key in figures}
+    return found | {"data_sha256": figures["data_sha256"], "train_seconds": round(seconds, 1)}
+
+
+def compared(kind: str, changes: list[str], methods: list[str]) -> dict[str, Any]:
+    """All figures on one kind of questions: of each method, and the audit of the one that thinks."""
+    eyes = trained(f"{kind}-{EYES}", "shapes/scene", changes)
+    runs = {}
+    for name in methods:
+        recipe, own = METHODS[name]
+        runs[name] = trained(f"{kind}-{name}", recipe, [f"model.path={eyes}", *own, *changes])
+    figures = {EYES: measured(eyes)} | {name: measured(run) for name, run in runs.items()}
+    thinking = runs.pop(THINKING)
+    if not (thinking / "audit.json").is_file():
+        say(f"auditing {thinking}")
+        audit(thinking, against=list(runs.values()))
+    audited = read_json(thinking / "audit.json")
+    return {"methods": figures, "audit": {key: audited[key] for key in KEPT_OF_AUDIT}}
+
+
+def one_seed(seed: int) -> dict[str, Any]:
+    """All figures of a seed."""
+    own = [f"task.seed={seed}", f"train.seed={seed}"]
+    return {
+        "arrows": compared(f"arrows-{seed}", own, list(METHODS)),
+        "relations": compared(f"relations-{seed}", [*own, *RELATIONS], [THINKING, "no_cot"]),
+    }
+
+
+def say(text: str) -> None:
+    """What is going on, on stderr."""
+    sys.stderr.write(text + "\n")
+
+
+def main() -> None:
+    """Train, measure, write."""
+    seeds = [int(each) for each in sys.argv[1:]] or [0]
+    found = {str(seed): one_seed(seed) for seed in seeds}
+    command = "python results/shapes.py " + " ".join(map(str, seeds))
+    date = datetime.now(UTC).date().isoformat()
+    write_json(OUT, {"command": command, "date": date, "seeds": found, "environment": environment()})
+    say(f"{OUT} is written")
+
+
+if __name__ == "__main__":
+    main()
