@@ -13,7 +13,18 @@ from typing import Any
 import torch
 
 from unspoken import files
-from unspoken.bench.cases import BESIDE_EACH_OTHER, CASES, END, Case, batch, build, prompts, staged_prompts
+from unspoken.bench.cases import (
+    BESIDE_EACH_OTHER,
+    CASES,
+    END,
+    EYES,
+    Case,
+    batch,
+    build,
+    prompts,
+    seeing,
+    staged_prompts,
+)
 from unspoken.bench.clock import alternate, in_fresh_process, ratio
 from unspoken.bench.reference import Reference, find_reference
 from unspoken.data.collate import collate
@@ -66,6 +77,7 @@ def bench(
     for case in cases:
         parts.append((f"training step, {case.name}", partial(training, case, peer, repeats)))
         parts.append((f"generation, {case.name}", partial(generation, case, peer, repeats)))
+        parts.append((f"images, {case.name}", partial(images, case, repeats)))
     parts.append((f"trajectories, {BESIDE_EACH_OTHER.name}", partial(trajectories, BESIDE_EACH_OTHER, repeats)))
     for name, measure in parts:
         progress(name)
@@ -164,6 +176,23 @@ def generation(case: Case, peer: Reference | None, repeats: int) -> list[Row]:
     return found
 
 
+def images(case: Case, repeats: int) -> list[Row]:
+    """Forward and backward with an image in front of each row, from features that are kept, beside the words alone."""
+    steps = {}
+    for name, eyes in (("words", None), ("images", EYES)):
+        _, model = build(case, eyes=eyes)
+        inputs = batch(case) if eyes is None else seeing(case, eyes)
+
+        def step(model: Any = model, inputs: Batch = inputs) -> None:
+            model.zero_grad()
+            model(**inputs).loss.backward()
+
+        steps[name] = step
+    samples = alternate(steps, repeats)
+    row = _row(f"training step, kept features of an image a row, {case.name}", samples["images"])
+    return [{**row, "ratio_to_words": ratio(samples["images"], samples["words"]), "samples": samples}]
+
+
 def trajectories(case: Case, repeats: int) -> list[Row]:
     """Seconds to draw one trajectory and eight of each question of a batch, timed in turn."""
     _, model = build(case, thoughts={"name": "gaussian"})
@@ -236,12 +265,14 @@ def table(rows: Sequence[Row]) -> str:
     def show(value: float | None, pattern: str) -> str:
         return "-" if value is None else format(value, pattern)
 
-    lines = [f"{'':<60} {'seconds':>9} {'/ plain':>8} {'/ one':>6} {'x faster than':>14} {'peak':>8} {'peak /':>10}"]
-    lines.append(f"{'':<60} {'':>9} {'':>8} {'':>6} {'reference':>14} {'MB':>8} {'reference':>10}")
+    first = f"{'':<66} {'seconds':>9} {'/ plain':>8} {'/ words':>8} {'/ one':>6} {'x faster than':>14} {'peak':>8}"
+    lines = [f"{first} {'peak /':>10}"]
+    lines.append(f"{'':<66} {'':>9} {'':>8} {'':>8} {'':>6} {'reference':>14} {'MB':>8} {'reference':>10}")
     for row in rows:
         peak, other = row["peak_mb"], row["reference_peak_mb"]
         lines.append(
-            f"{row['name']:<60} {row['seconds']:>9.4f} {show(row['ratio_to_plain'], '.2f'):>8} "
+            f"{row['name']:<66} {row['seconds']:>9.4f} {show(row['ratio_to_plain'], '.2f'):>8} "
+            f"{show(row.get('ratio_to_words'), '.2f'):>8} "
             f"{show(row.get('ratio_to_one'), '.2f'):>6} "
             f"{show(row['ratio_to_reference'], '.1f'):>14} {show(peak, '.0f'):>8} "
             f"{show(None if other is None else peak / other, '.2f'):>10}"

@@ -63,8 +63,27 @@ CASES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Eyes:
+    """Features of one image a row, kept from an encoder that does not run.
+
+    Attributes:
+        patches: Features of an image.
+        feature_size: Width of a feature.
+        slots: Positions that an image takes.
+    """
+
+    patches: int
+    feature_size: int
+    slots: int
+
+
+EYES = Eyes(patches=49, feature_size=768, slots=8)
+"""CLIP ViT-B/32, read by eight learned queries, as in the recipes of A-OKVQA."""
+
+
 def build(
-    case: Case, *, checkpointed: bool = False, thoughts: dict[str, Any] | None = None
+    case: Case, *, checkpointed: bool = False, thoughts: dict[str, Any] | None = None, eyes: Eyes | None = None
 ) -> tuple[PreTrainedModel, LatentForCausalLM]:
     """The plain decoder and a latent model over the same weights, dropout off."""
     decoder = new_decoder(
@@ -83,6 +102,15 @@ def build(
         end_latent_token_id=case.vocabulary - 3,
         checkpoint_passes=checkpointed,
         thought_source=thoughts,
+        image_token_id=case.vocabulary - 4 if eyes else None,
+        vision={
+            "slots": eyes.slots,
+            "num_patches": eyes.patches,
+            "feature_size": eyes.feature_size,
+            "projector": {"name": "queries"},
+        }
+        if eyes
+        else None,
     )
     return decoder.train(), LatentForCausalLM.from_decoder(decoder, config).train()
 
@@ -98,6 +126,20 @@ def batch(case: Case) -> Batch:
     labels[:, : length - case.answer] = IGNORED
     positions = torch.arange(length).expand(case.rows, -1).contiguous()
     return Batch(input_ids=ids, attention_mask=torch.ones_like(ids), position_ids=positions, labels=labels)
+
+
+def seeing(case: Case, eyes: Eyes) -> Batch:
+    """The same rows with an image in front of each."""
+    words, image = batch(case), case.vocabulary - 4
+    slots = torch.full((case.rows, eyes.slots), image)
+    ids = torch.cat([slots, words["input_ids"].masked_fill(words["input_ids"] == image, 1)], dim=1)
+    return Batch(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        position_ids=torch.arange(ids.size(1)).expand(case.rows, -1).contiguous(),
+        labels=torch.cat([torch.full_like(slots, IGNORED), words["labels"]], dim=1),
+        images=torch.randn(case.rows, 1, eyes.patches, eyes.feature_size, generator=torch.Generator().manual_seed(0)),
+    )
 
 
 def prompts(case: Case, rows: int) -> torch.Tensor:

@@ -3,10 +3,12 @@
     {"question": "A farmer has 3 pens of 4 hens. How many hens?", "steps": ["3 * 4 = 12"], "answer": "12 hens"}
 
 as a JSON list of such objects or one of them a line. `steps` may be empty, `answer` may be an integer, other keys are
-counted and not read. Text that looks like a control token is text.
+counted and not read. Text that looks like a control token is text. With `images: FOLDER` a row may name one image of
+that folder, or several in order, as `image`: "pens/12.jpg" or ["front.jpg", "back.jpg"].
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 from pydantic import PositiveInt
@@ -26,6 +28,8 @@ class Custom(Task, DataPaths):
     name: Literal["custom"] = "custom"
     scoring: Literal["exact", "number"] = "exact"
     """Compare answers as texts, or as numbers (72.0 is 72, see `unspoken.tasks.number`)."""
+    images: Path | None = None
+    """Folder of the images that rows name as `image`; without it that key is not read."""
     max_answer_tokens: PositiveInt = 128
     """Longest answer to generate, words of the reasoning included."""
     max_bad_rows: Count = 0
@@ -36,6 +40,16 @@ class Custom(Task, DataPaths):
     """Follows each step."""
     answer_start: str = "### "
     """Precedes the answer."""
+
+    @property
+    def has_images(self) -> bool:
+        """Where the folder is set."""
+        return self.images is not None
+
+    @property
+    def image_root(self) -> Path | None:
+        """The folder."""
+        return self.images
 
     @property
     def max_new_tokens(self) -> int:
@@ -58,7 +72,7 @@ class Custom(Task, DataPaths):
             self._parse,
             prefix=f"{self.name}/{split}",
             max_bad_rows=self.max_bad_rows,
-            keys=("question", "steps", "answer"),
+            keys=("question", "steps", "answer", *(["image"] if self.images is not None else [])),
         )
 
     def normalise(self, answer: str) -> str:
@@ -72,4 +86,12 @@ class Custom(Task, DataPaths):
         if self.read_answer(self.answer_start + answer) != (self.normalise(answer) or "nothing"):
             wanted = "be a number" if self.scoring == "number" else f"have a word and not hold {self.answer_start!r}"
             raise DataError(f"answer is {shown(answer)}; it must {wanted}, else no output could be right")
-        return Example(id, question, steps, answer)
+        return Example(id, question, steps, answer, images=self._images(row))
+
+    def _images(self, row: Row) -> tuple[str, ...]:
+        if self.images is None or isinstance(row, str) or row.get("image") is None:
+            return ()
+        named = row["image"] if isinstance(row["image"], list) else [row["image"]]
+        if not all(isinstance(name, str) and name.strip() for name in named):
+            raise DataError(f"image is {shown(row['image'])}; it must be the name of a file, or a list of such names")
+        return tuple(named)

