@@ -33,15 +33,9 @@ bench: setup           ## speed and memory; REFERENCE=folder of the released coc
 crash: setup           ## every crash point of a save, and every step between saves
 	UNSPOKEN_ALL_CRASH_POINTS=1 OMP_NUM_THREADS=1 $(BIN)/pytest -s tests/reliability/test_crash_points.py
 
-shapes: setup          ## learn to see, then to think about pictures; about 25 minutes on 2 cores
-	$(BIN)/unspoken train shapes/scene --out runs/shapes-scene
-	$(BIN)/unspoken train shapes/coconut --out runs/shapes-coconut
-	$(BIN)/unspoken train shapes/no_cot --out runs/shapes-no_cot
-	$(BIN)/unspoken eval runs/shapes-scene --split test
-	$(BIN)/unspoken eval runs/shapes-coconut --split test
-	$(BIN)/unspoken eval runs/shapes-no_cot --split test
-	$(BIN)/unspoken audit runs/shapes-coconut --against runs/shapes-no_cot --json results/shapes-audit.json
-	$(BIN)/unspoken report runs/shapes-coconut runs/shapes-no_cot
+shapes: setup          ## learn to see, then to think about pictures, beside every control
+	$(BIN)/python results/shapes.py
+	$(BIN)/unspoken report runs/shapes/relations-0-coconut runs/shapes/relations-0-no_cot
 
 rl: setup              ## what rewards teach: gain, halting, trajectories, 3 seeds; about 40 minutes on 2 cores
 	$(BIN)/python results/rl.py

@@ -1,12 +1,14 @@
-"""Does a model think about what it sees? `make shapes`, or `python results/shapes.py [SEED ...]`.
+"""Does a model think about what it sees? `make shapes`, or `python results/shapes.py --follow arrows --seeds 0 1`.
 
 For each seed, of the questions and of the models: eyes learn to tell what is in a picture, then every method goes on
 with the same eyes, on the same pictures and for as many steps: thoughts, the answer at once, pauses for thoughts, no
-slots at all, and thoughts without eyes. Then the same with questions in relations, not arrows. Settings were chosen
-on the validation split; the test split is asked once, and the one that thinks is audited on it. Everything is written
-to results/shapes.json; runs that are there already are not trained again.
+slots at all, and thoughts without eyes. Settings were chosen on the validation split; the test split is asked once, and
+the one that thinks is audited on it. Everything is written to results/shapes.json; runs that are there already are not
+trained again.
 """
 
+import argparse
+import shlex
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,8 +32,6 @@ METHODS = {
     "words_only": ("shapes/coconut", ["model.path=null", "model.vision=null"]),
 }
 """What is compared, by the name of its figures: a recipe, and what is changed in it."""
-RELATIONS = ["task.follow=relations"]
-"""What makes the questions say the ways that the walk turns."""
 KEPT = ("accuracy", "interval", "n", "chance", "majority", "controls", "thoughts_per_answer", "tokens_per_answer")
 KEPT_OF_AUDIT = ("necessity", "questions", "interventions", "comparisons", "counterfactuals", "shifts", "command")
 
@@ -56,13 +56,14 @@ def measured(run: Path) -> dict[str, Any]:
     return found | {"data_sha256": figures["data_sha256"], "train_seconds": round(seconds, 1)}
 
 
-def compared(kind: str, changes: list[str], methods: list[str]) -> dict[str, Any]:
-    """All figures on one kind of questions: of each method, and the audit of the one that thinks."""
-    eyes = trained(f"{kind}-{EYES}", "shapes/scene", changes)
-    runs = {}
-    for name in methods:
-        recipe, own = METHODS[name]
-        runs[name] = trained(f"{kind}-{name}", recipe, [f"model.path={eyes}", *own, *changes])
+def compared(follow: str, seed: int) -> dict[str, Any]:
+    """All figures of one seed on one kind of questions: of each method, and the audit of the one that thinks."""
+    same = [f"task.follow={follow}", f"task.seed={seed}", f"train.seed={seed}"]
+    eyes = trained(f"{follow}-{seed}-{EYES}", "shapes/scene", same)
+    runs = {
+        name: trained(f"{follow}-{seed}-{name}", recipe, [f"model.path={eyes}", *own, *same])
+        for name, (recipe, own) in METHODS.items()
+    }
     figures = {EYES: measured(eyes)} | {name: measured(run) for name, run in runs.items()}
     thinking = runs.pop(THINKING)
     if not (thinking / "audit.json").is_file():
@@ -72,15 +73,6 @@ def compared(kind: str, changes: list[str], methods: list[str]) -> dict[str, Any
     return {"methods": figures, "audit": {key: audited[key] for key in KEPT_OF_AUDIT}}
 
 
-def one_seed(seed: int) -> dict[str, Any]:
-    """All figures of a seed."""
-    own = [f"task.seed={seed}", f"train.seed={seed}"]
-    return {
-        "arrows": compared(f"arrows-{seed}", own, list(METHODS)),
-        "relations": compared(f"relations-{seed}", [*own, *RELATIONS], [THINKING, "no_cot"]),
-    }
-
-
 def say(text: str) -> None:
     """What is going on, on stderr."""
     sys.stderr.write(text + "\n")
@@ -88,11 +80,14 @@ def say(text: str) -> None:
 
 def main() -> None:
     """Train, measure, write."""
-    seeds = [int(each) for each in sys.argv[1:]] or [0]
-    found = {str(seed): one_seed(seed) for seed in seeds}
-    command = "python results/shapes.py " + " ".join(map(str, seeds))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--follow", nargs="+", choices=["relations", "arrows"], default=["relations"])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    asked = parser.parse_args()
+    found = {follow: {str(seed): compared(follow, seed) for seed in asked.seeds} for follow in asked.follow}
+    command = shlex.join(["python", "results/shapes.py", *sys.argv[1:]])
     date = datetime.now(UTC).date().isoformat()
-    write_json(OUT, {"command": command, "date": date, "seeds": found, "environment": environment()})
+    write_json(OUT, {"command": command, "date": date, **found, "environment": environment()})
     say(f"{OUT} is written")
 
 

@@ -234,6 +234,7 @@ class Prediction:
         likeliest: The choice whose log-likelihood is highest.
         credit: What `predicted` is worth where that may lie between wrong and right, see `Task.credit`; else None.
         images: The files of its images, in order; None without.
+        ended: Whether the text ends with the end of sequence, not the limit; None where the task writes no captions.
     """
 
     id: str
@@ -249,6 +250,7 @@ class Prediction:
     likeliest: str | None = None
     credit: float | None = None
     images: tuple[str, ...] | None = None
+    ended: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,9 @@ from unspoken.config import EvaluateSettings
 from unspoken.data.tokenizer import image_token, thought_tokens
 from unspoken.device import best_device, environment, join_processes, rank
 from unspoken.errors import DataError, RecipeError
+from unspoken.evaluation.captions.bleu import sacrebleu_bleu
+from unspoken.evaluation.captions.evaluated import measured, weighed
+from unspoken.evaluation.captions.measure import table as captions_table
 from unspoken.evaluation.image_controls import Blank, image_controls
 from unspoken.evaluation.predict import predict
 from unspoken.evaluation.retrieval import evaluate_retrieval, retrieval_table
@@ -57,6 +60,8 @@ def evaluate(
             raise RecipeError("unspoken eval", [f"{overrides[0]}: what is retrieved has no settings; remove it"])
         return evaluate_retrieval(run, *_source(read_recipe(run).task, data, split), str(data or split), progress)
     opened = open_run(run)
+    if opened.recipe.task.is_caption:
+        sacrebleu_bleu()  # missing, it is better missed before the rows are answered
     opened.model.to(best_device())
     recipe = override(opened.recipe, [f"evaluate.{change}" for change in overrides])
     rows = rows_of(opened, recipe, data, split)
@@ -108,21 +113,39 @@ def _predict(
     tokens = thought_tokens(opened.tokenizer)
     settings: EvaluateSettings = recipe.evaluate
     prompts = [recipe.method.prompt(row, opened.stage, tokens) for row in rows.tokenized]
+    examples, choices = rows.examples, [row.choices for row in rows.tokenized]
+    if recipe.task.is_caption:
+        examples, choices = weighed(examples), [(row.answer,) for row in rows.tokenized]
     if control in IMAGE_CONTROLS:
         shown = image_controls(image_token(opened.tokenizer), Blank(blank_image(recipe)))
         prompts, control = shown[control](prompts), "none"
-    return predict(
+    found = predict(
         opened.model,
         opened.tokenizer,
         recipe.task,
-        rows.examples,
+        examples,
         prompts,
         batch_size=settings.batch_size,
         max_new_tokens=settings.max_new_tokens,
         control=control,
-        choices=[row.choices for row in rows.tokenized] if all(row.choices for row in rows.tokenized) else (),
+        choices=choices if all(choices) else (),
         progress=advance,
     )
+    # the likeliest of one says nothing
+    return [replace(each, likeliest=None) for each in found] if recipe.task.is_caption else found
+
+
+def _captions(opened: Run, recipe: Recipe, rows: Rows, conditions: dict[str, list[Prediction]]) -> dict[str, Any]:
+    """What captions are measured by, under the key of `results.json`; nothing for other answers."""
+    if not recipe.task.is_caption:
+        return {}
+    if len(rows.examples) < 2:
+        logger.warning("a caption alone cannot be weighed against others; give more than one row for its measures")
+        return {}
+    tokens = thought_tokens(opened.tokenizer)
+    forced = [recipe.method.prompt(row, opened.stage, tokens).num_forced for row in rows.tokenized]
+    num_tokens = [len(row.answer) - count for row, count in zip(rows.tokenized, forced, strict=True)]
+    return {"captions": measured(recipe.task, rows.examples, conditions, num_tokens)}
 
 
 def summarise(
@@ -140,6 +163,7 @@ def summarise(
     return {
         **figures["none"],
         **{name: share for name, share in guesses.items() if share is not None},
+        **_captions(opened, recipe, rows, conditions),
         "accuracy_without_thoughts": without["accuracy"] if without else None,
         "interval_without_thoughts": without["interval"] if without else None,
         "controls": {condition: values for condition, values in figures.items() if condition != "none"},
@@ -199,4 +223,6 @@ def table(results: dict[str, Any]) -> str:
         lines.append(
             f"a guess among the choices {results['chance']:.3f}, the same answer always {results['majority']:.3f}"
         )
+    if "captions" in results:
+        lines += ["", captions_table(results["captions"]["conditions"], results["captions"]["lost"])]
     return "\n".join(lines)

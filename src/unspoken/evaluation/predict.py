@@ -132,6 +132,7 @@ def judge(
         num_passes=model.model.schedule.extra_passes(prompt.num_thoughts) + len(tokens),
         credit=task.credit(example, score.predicted),
         images=tuple(str(Path(task.image_root or "", image)) for image in example.images) or None,
+        ended=list(tokens[-1:]) == [model.config.eos_token_id] if task.is_caption else None,
     )
 
 

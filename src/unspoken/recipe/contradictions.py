@@ -16,7 +16,9 @@ from unspoken.tasks.prosqa import ProsQA
 DEFAULT_THOUGHTS: Mapping[str, Any] = {"name": "last_hidden"}
 CONTROLS = ("zero", "mean", "noise", "another_row", "removed")
 IMAGE_CONTROLS = ("no_image", "blank_image", "another_image")
-WITHOUT_FRONTIERS = frozenset({"prontoqa", "gsm8k", "multiplication", "shapes", "aokvqa", "scienceqa", "custom"})
+WITHOUT_FRONTIERS = frozenset(
+    {"prontoqa", "gsm8k", "multiplication", "shapes", "aokvqa", "scienceqa", "toy_stories", "stories", "custom"}
+)
 
 OWNED = {
     "output_dir": "--out",

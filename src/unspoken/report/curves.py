@@ -1,4 +1,4 @@
-"""Pictures of training: loss over steps, validation accuracy over epochs, and the stages they went through."""
+"""Pictures of training: loss or rewards over steps, validation accuracy over epochs, and the stages on the way."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -49,6 +49,7 @@ class Curve:
         points: (x, y); empty when the run has none.
         intervals: (low, high) of each y, or nothing.
         course: Its stages.
+        checks: (x, y) of what is measured beside the curve now and then.
     """
 
     index: int
@@ -56,11 +57,12 @@ class Curve:
     points: Sequence[tuple[float, float]]
     intervals: Sequence[tuple[float, float]]
     course: Course
+    checks: Sequence[tuple[float, float]] = ()
 
 
 def loss(runs: Sequence[ReportedRun]) -> Picture | None:
-    """Training loss over steps."""
-    curves = [_loss_curve(index, run) for index, run in enumerate(runs)]
+    """Training loss over steps; of a run with rewards it says nothing, for it is near 0 however much is earned."""
+    curves = [_loss_curve(index, run) for index, run in enumerate(runs) if not run.earns]
     values = [y for curve in curves for _, y in curve.points]
     if not values:
         return None
@@ -86,7 +88,7 @@ def loss(runs: Sequence[ReportedRun]) -> Picture | None:
     caption = "Mean loss between two logged steps."
     if any(curve.course[1:] for curve in curves):
         caption += " Stages train different words, so their losses do not compare."
-    if any(sum(line.loss is not None for line in run.lines) > MAX_POINTS for run in runs):
+    if any(sum(line.loss is not None for line in run.lines) > MAX_POINTS for run in runs if not run.earns):
         caption += " Neighbours are averaged."
     caption += " Logarithmic scale." if log else ""
     return _picture("loss", "Training loss", caption, alt, curves, scale)
@@ -112,6 +114,26 @@ def validation(runs: Sequence[ReportedRun]) -> Picture | None:
     return _picture("validation", "Validation accuracy while training", caption, alt, curves, scale)
 
 
+def rewards(runs: Sequence[ReportedRun]) -> list[Picture]:
+    """What trajectories earn over updates, and how many thoughts they have where a policy learns when to stop."""
+    earning = [(index, run) for index, run in enumerate(runs) if run.earns]
+    found = [
+        _earned(
+            earning,
+            "reward_exact",
+            "Reward for right answers",
+            "What a trajectory earns by being right, mean of each logged update.",
+        )
+    ]
+    if any(line.reward != line.reward_exact for _, run in earning for line in run.lines):
+        caption = "All that a trajectory earns, less what it pays for thoughts and words, mean of each logged update."
+        found.append(_earned(earning, "reward", "Reward", caption))
+    if any(run.resolved.recipe.thoughts.halt_after is not None for _, run in earning):
+        caption = "Of a trajectory, mean of each logged update. Hollow: of a validation question, without chance."
+        found.append(_earned(earning, "thoughts", "Thoughts before it stops", caption, "eval_thoughts_per_answer"))
+    return [picture for picture in found if picture]
+
+
 MEASURES = {
     "thought_norm_ratio": ("Length of thoughts", "Over the mean length of the embeddings of words."),
     "thought_cosine": ("Likeness of thoughts", "Mean cosine between the thoughts of two questions; 1: all the same."),
@@ -127,11 +149,45 @@ def health(runs: Sequence[ReportedRun]) -> list[Picture]:
     return [picture for picture in (*measured, *reached) if picture]
 
 
+def _earned(
+    earning: Sequence[tuple[int, ReportedRun]], name: str, title: str, caption: str, checked: str | None = None
+) -> Picture | None:
+    """A figure of the updates of runs that learn from rewards, and where there is one, that of their validations."""
+    curves = []
+    for index, run in earning:
+        points = averaged(_values(run, name), MAX_POINTS)
+        checks = _values(run, checked) if checked else ()
+        curves.append(Curve(index, run.label, points, (), course(run.lines, lambda line: line.step), checks))
+    shown = [curve for curve in curves if curve.points]
+    if not shown:
+        return None
+    values = [0.0, *(y for curve in shown for _, y in (*curve.points, *curve.checks))]
+    low, high = min(values), max(values)
+
+    def scale(axes: "Axes") -> None:
+        axes.set(xlabel="update", ylim=(low - 0.03 * (high - low or 1), high + 0.06 * (high - low or 1)))
+        axes.grid(axis="y")
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+
+    alt = "; ".join(
+        f"{curve.name}: from {curve.points[0][1]:.3g} to {curve.points[-1][1]:.3g} "
+        f"in {curve.points[-1][0]:,.0f} updates"
+        + (f", at the last validation {curve.checks[-1][1]:.3g}" if curve.checks else "")
+        for curve in shown
+    )
+    return _picture(name.replace("_", "-"), title, caption, alt, shown, scale)
+
+
+def _values(run: ReportedRun, name: str) -> list[tuple[float, float]]:
+    """A figure of the log over steps, where it was logged."""
+    values = [(float(line.step), getattr(line, name)) for line in run.lines]
+    return [(step, value) for step, value in values if value is not None]
+
+
 def _measure(runs: Sequence[ReportedRun], name: str, title: str, caption: str) -> Picture | None:
     curves = []
     for index, run in enumerate(runs):
-        values = [(float(line.step), getattr(line, name)) for line in run.lines]
-        points = averaged([(step, value) for step, value in values if value is not None], MAX_POINTS)
+        points = averaged(_values(run, name), MAX_POINTS)
         curves.append(Curve(index, run.label, points, (), course(run.lines, lambda line: line.step)))
     if not any(curve.points for curve in curves):
         return None
@@ -234,7 +290,7 @@ def _picture(
         scale(view.axes)
         # asking for the limits settles them, and the places of the ends with them
         view.axes.set_ylim(view.axes.get_ylim())
-        _name_ends(view, shown)
+        name_ends(view, shown)
         if len(strips) == 1:
             _shade(view.axes, strips[0][0], ("none", BAND))
         for row, (taken, who) in enumerate(strips):
@@ -260,9 +316,11 @@ def _line(axes: "Axes", curve: Curve) -> None:
     if curve.intervals:
         lows, highs = zip(*curve.intervals, strict=True)
         axes.fill_between(xs, lows, highs, color=colour(curve.index), alpha=0.16, linewidth=0, zorder=2)
+    for x, y in curve.checks:
+        axes.plot(x, y, markersize=6, zorder=5, clip_on=False, **mark(curve.index, hollow=True))
 
 
-def _name_ends(view: Panel, curves: Sequence[Curve]) -> None:
+def name_ends(view: Panel, curves: Sequence[Curve]) -> None:
     """Each name to the right of the end of its curve, moved apart where ends meet."""
     ends = [view.place(*curve.points[-1]) for curve in curves]
     places = spread([y for _, y in ends], 0.165, 0.0, view.height - 0.03)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from unspoken.records import Evaluation
 from unspoken.report.audit_figures import budget, costs
-from unspoken.report.curves import health, loss, validation
+from unspoken.report.curves import health, loss, rewards, validation
 from unspoken.report.findings import control, in_order, percent, with_interval
 from unspoken.report.panel import WIDTH, Box, Panel, Picture, beside, colour, fitted, mark, panel, percent_axis
 from unspoken.report.read import ReportedRun
@@ -29,7 +29,8 @@ def pictures_of_audit(runs: Sequence[ReportedRun]) -> list[Picture]:
 
 def pictures_of_training(runs: Sequence[ReportedRun]) -> list[Picture]:
     """How it was learned."""
-    return [picture for kind in (loss, validation) if (picture := kind(runs))] + health(runs)
+    losses, checked = loss(runs), validation(runs)
+    return [picture for picture in (losses, *rewards(runs), checked, *health(runs)) if picture]
 
 
 def necessity(runs: Sequence[ReportedRun]) -> Picture | None:

@@ -9,13 +9,27 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
-from unspoken.records import Evaluation
+from unspoken.report.drawn import Drawn, Figures
 from unspoken.report.read import ReportedRun, Results
 from unspoken.run_directory import RECIPE
 
 Effect: TypeAlias = Literal["needed", "helps", "not shown", "hurts"]
+
+
+class Measured(Protocol):
+    """A share of right answers with its 95% interval."""
+
+    @property
+    def accuracy(self) -> float:
+        """It."""
+        ...
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Low and high end."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,13 +82,13 @@ def percent(share: float) -> str:
     return f"{_number(share)}%"
 
 
-def with_interval(figures: Evaluation) -> str:
+def with_interval(figures: Measured) -> str:
     """Accuracy and its 95% interval: `98.9% [98.0, 99.4]`."""
     low, high = figures.interval
     return f"{percent(figures.accuracy)} [{_number(low)}, {_number(high)}]"
 
 
-def effect(trained: Evaluation, without: Evaluation) -> Effect:
+def effect(trained: Measured, without: Measured) -> Effect:
     """What taking something away does to the accuracy.
 
     Returns:
@@ -126,7 +140,7 @@ def control_findings(results: Results) -> list[str]:
     return [f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences]
 
 
-def comparison(figures: Mapping[str, Evaluation]) -> str:
+def comparison(figures: Mapping[str, Measured]) -> str:
     """Which of several runs on the same questions is ahead, as far as the intervals tell."""
     highest = max(value.accuracy for value in figures.values())
     best = [name for name, value in figures.items() if value.accuracy == highest]
@@ -144,6 +158,44 @@ def comparison(figures: Mapping[str, Evaluation]) -> str:
     if below:
         text += f"; {_list(below)} {'lies' if len(below) == 1 else 'lie'} below"
     return f"{text}."
+
+
+def worth_of_many(name: str, drawn: Drawn) -> str:
+    """What a vote of trajectories adds to one of them, and what choosing well could."""
+    most = drawn.most
+    one, vote = with_interval(most.single), with_interval(most.vote)
+    asked = f"On {_questions(most.n, drawn.data)}"
+    if most.num_trajectories == 1:
+        return f"{asked} one trajectory of {name}, drawn by chance, is right on {one}."
+    points = math.floor(1000 * (most.vote.interval[0] - most.single.interval[1])) / 10
+    meaning = {
+        "needed": "a vote does worse than one",
+        "helps": "a vote does worse than one",
+        "not shown": "the intervals overlap, so these rows do not show that a vote helps",
+        "hurts": f"a vote helps{f' by at least {points} points' if points > 0 else ''}",
+    }[effect(most.single, most.vote)]
+    return (
+        f"{asked} a vote of {most.num_trajectories} trajectories of {name} is right on {vote}, one of them on {one}: "
+        f"{meaning}. At least one of them is right on {with_interval(most.oracle)}."
+    )
+
+
+def at_equal_compute(drawn: Mapping[str, Drawn]) -> str | None:
+    """Which of several runs on the same questions votes best with the passes that the least of them was given.
+
+    Returns:
+        A sentence; None where a single trajectory of one takes more passes than all that were drawn of another.
+    """
+    passes = min(each.most.passes_per_question for each in drawn.values())
+    chosen: dict[str, Figures] = {}
+    for name, each in drawn.items():
+        affordable = [figures for figures in each.figures if figures.passes_per_question <= passes]
+        if not affordable:
+            return None
+        chosen[name] = affordable[-1]
+    votes = ", ".join(f"{each.num_trajectories} of {name}" for name, each in chosen.items())
+    ranking = comparison({name: each.vote for name, each in chosen.items()})
+    return f"With at most {passes:.1f} passes for a question a vote has these trajectories: {votes}. There {ranking}"
 
 
 def find(runs: Sequence[ReportedRun]) -> Findings:
@@ -169,7 +221,21 @@ def find(runs: Sequence[ReportedRun]) -> Findings:
             sentences = about(run)[: 2 if run.audit else None]
             for_each.append(" ".join(["" if same else _on(results), *sentences]).lstrip())
         details = for_each + details
+    details = [*details, *find_of_many(runs)]
     return Findings(headline, tuple(details), _notes(runs, [results for _, results in measured]))
+
+
+def find_of_many(runs: Sequence[ReportedRun]) -> list[str]:
+    """What trajectories of the runs show, a sentence for each and one for all."""
+    drawn = {_name(run): run.drawn for run in runs if run.drawn}
+    sentences = [worth_of_many(name, each) for name, each in drawn.items()]
+    compared = at_equal_compute(drawn) if are_comparable([*drawn.values()]) else None
+    return [*sentences, compared] if compared else sentences
+
+
+def are_comparable(drawn: Sequence[Drawn]) -> bool:
+    """Whether they are several draws for the same questions."""
+    return len(drawn) > 1 and len({(each.data_sha256, each.most.n) for each in drawn}) == 1
 
 
 def _consequence(results: Results, names: Sequence[str]) -> str:
@@ -206,9 +272,13 @@ def _name(run: ReportedRun) -> str:
 
 
 def _on(results: Results) -> str:
-    n, noun = results.figures.n, QUESTIONS.get(results.data, "question")
-    source = "" if results.data in QUESTIONS else f" of {PurePath(results.data).name}"
-    return f"On {n:,} {noun}{'' if n == 1 else 's'}{source}"
+    return f"On {_questions(results.figures.n, results.data)}"
+
+
+def _questions(n: int, data: str) -> str:
+    noun = QUESTIONS.get(data, "question")
+    source = "" if data in QUESTIONS else f" of {PurePath(data).name}"
+    return f"{n:,} {noun}{'' if n == 1 else 's'}{source}"
 
 
 def _unmeasured(run: ReportedRun) -> str:
@@ -228,7 +298,10 @@ def _notes(runs: Sequence[ReportedRun], measured: Sequence[Results]) -> tuple[st
     notes = []
     if measured:
         notes.append("Brackets hold 95% Wilson intervals; a difference is named only where two of them do not touch.")
-    if any(results.data == "validation" for results in measured):
+    drawn = [run.drawn for run in runs if run.drawn]
+    if drawn:
+        notes.append("Intervals of trajectories are over questions, by the bootstrap where one counts in part.")
+    if "validation" in [*(results.data for results in measured), *(each.data for each in drawn)]:
         notes.append(
             "Validation questions may have chosen the checkpoint or the settings, which flatters; "
             "`unspoken eval RUN --split test` measures on questions that chose nothing."

@@ -12,20 +12,34 @@ from unspoken import files
 from unspoken.errors import CheckpointError, DataError
 from unspoken.records import Evaluation, Prediction, Verdict
 from unspoken.report.audited import Audit, Count, Share
+from unspoken.report.drawn import Drawn
 from unspoken.report.inspected import Finite, Inspection
-from unspoken.run_directory import AUDIT, INSPECTION, METRICS, PREDICTIONS, RECIPE, RESOLVED, RESULTS, RUN
+from unspoken.run_directory import (
+    AUDIT,
+    INSPECTION,
+    METRICS,
+    PREDICTIONS,
+    RECIPE,
+    RESOLVED,
+    RESULTS,
+    RUN,
+    TRAJECTORIES,
+)
 from unspoken.vision.image_files import locate
 from unspoken.vision.images import inspect_image, open_image
 from unspoken.vision.thumbnail import thumbnail
 
 Read = TypeVar("Read")
-Studied = TypeVar("Studied", Audit, Inspection)
+Studied = TypeVar("Studied", Audit, Inspection, Drawn)
 
 GRADIENT = "thought_gradient_"
 
 
 class Line(BaseModel, frozen=True):
-    """One line of `metrics.jsonl`: of training when it has a loss, of a validation when it has an accuracy."""
+    """One line of `metrics.jsonl`: of training when it has a loss, of a validation when it has an accuracy.
+
+    A line of training with rewards has what its trajectories earned, too.
+    """
 
     step: Count
     epoch: Finite
@@ -34,6 +48,10 @@ class Line(BaseModel, frozen=True):
     eval_accuracy: Share | None = None
     eval_accuracy_low: Share | None = None
     eval_accuracy_high: Share | None = None
+    eval_thoughts_per_answer: Finite | None = None
+    reward: Finite | None = None
+    reward_exact: Finite | None = None
+    thoughts: Finite | None = None
     warning: str | None = None
     thought_norm_ratio: Finite | None = None
     thought_cosine: Finite | None = None
@@ -85,6 +103,12 @@ class Named(BaseModel, frozen=True):
     name: str
 
 
+class Thinking(Named, frozen=True):
+    """The settings of the thoughts that a report names; a policy that learns when to stop has `halt_after`."""
+
+    halt_after: Count | None = None
+
+
 class Training(BaseModel, frozen=True):
     """The training settings that a report names."""
 
@@ -102,7 +126,7 @@ class Settings(BaseModel, frozen=True):
 
     task: Named
     method: Named
-    thoughts: Named
+    thoughts: Thinking
     train: Training
     evaluate: Evaluating
 
@@ -151,6 +175,7 @@ class ReportedRun:
         results: Its evaluation; None before it.
         audit: Its audit; None before it.
         inspection: What its thoughts hold; None before it was looked at.
+        drawn: What several trajectories of a question are worth; None before they were drawn.
         answers: Of each verdict the first prediction: right, wrong, no answer.
         pictures: Of their images, by the path.
     """
@@ -164,6 +189,7 @@ class ReportedRun:
     results: Results | None
     audit: Audit | None
     inspection: Inspection | None
+    drawn: Drawn | None
     answers: Sequence[Prediction]
     pictures: Mapping[str, Picture]
 
@@ -171,6 +197,11 @@ class ReportedRun:
     def method(self) -> str:
         """The name of its method."""
         return self.resolved.recipe.method.name
+
+    @property
+    def earns(self) -> bool:
+        """Whether it learns from rewards: its loss is not something that ought to fall."""
+        return any(line.reward is not None for line in self.lines)
 
 
 def read_runs(paths: Sequence[Path]) -> list[ReportedRun]:
@@ -228,13 +259,16 @@ def _read_run(path: Path, label: str) -> ReportedRun:
         inspection=_of_this_model(
             path / INSPECTION, TypeAdapter(Inspection), summary, "run `unspoken inspect` on it again"
         ),
+        drawn=_of_this_model(
+            path / TRAJECTORIES, TypeAdapter(Drawn), summary, "run `unspoken eval --trajectories` on it again"
+        ),
         answers=answers,
         pictures={image: _picture(image) for answer in answers for image in answer.images or ()},
     )
 
 
 def _of_this_model(file: Path, kind: TypeAdapter[Studied], summary: Summary | None, advice: str) -> Studied | None:
-    """An audit or an inspection, if there is one; it must be of the weights that the run holds now."""
+    """A study of the model, if there is one; it must be of the weights that the run holds now."""
     if not file.is_file():
         return None
     found = _read(file, kind.validate_python, advice)

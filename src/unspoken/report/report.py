@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 from unspoken import files
 from unspoken.errors import CheckpointError
 from unspoken.report import seen
+from unspoken.report.drawn_figures import pictures_of_trajectories, ways_of
 from unspoken.report.figures import pictures, pictures_of_audit, pictures_of_training
 from unspoken.report.findings import QUESTIONS, control, find, in_order, percent, with_interval
 from unspoken.report.inspected import Attention, Example
@@ -91,6 +92,9 @@ def page(runs: Sequence[ReportedRun]) -> str:
         audit_pictures=pictures_of_audit(runs),
         inspected=[run for run in runs if run.inspection],
         inspection_pictures=pictures_of_contents(runs),
+        drawn=[run for run in runs if run.drawn],
+        drawn_pictures=pictures_of_trajectories(runs),
+        ways_of=ways_of,
         training=pictures_of_training(runs),
         warnings=[(run, line) for run in runs for line in run.lines if line.warning],
         frames=frames,
@@ -119,12 +123,23 @@ def commands(run: ReportedRun) -> list[str]:
     out = shlex.quote(run.path.resolve().name)
     done = [f"unspoken train recipe.yaml --out {out}"]
     if run.results:
-        data, controls = run.results.data, in_order(run.results.controls)
-        rows = f"--split {data}" if data in QUESTIONS else f"--data {shlex.quote(PurePath(data).name)}"
+        controls = in_order(run.results.controls)
         recorded = in_order(run.resolved.recipe.evaluate.controls)
         chosen = "" if controls in ([], recorded) else " " + shlex.quote(f"controls=[{','.join(controls)}]")
-        done.append(f"unspoken eval {out} {rows}{chosen}")
+        done.append(f"unspoken eval {out} {_rows(run.results.data)}{chosen}")
+    if run.drawn:
+        draw, many = run.drawn.settings, run.drawn.most.num_trajectories
+        chance = f"--temperature {draw.temperature:g} --token-temperature {draw.token_temperature:g}"
+        spread = f" --spread {draw.spread:g}" if draw.spread else ""
+        done.append(
+            f"unspoken eval {out} --trajectories {many} {chance}{spread} --seed {draw.seed} {_rows(run.drawn.data)}"
+        )
     return done
+
+
+def _rows(data: str) -> str:
+    """The option that names what was evaluated on."""
+    return f"--split {data}" if data in QUESTIONS else f"--data {shlex.quote(PurePath(data).name)}"
 
 
 def groups_of(attention: Sequence[Attention]) -> list[str]:
@@ -180,6 +195,12 @@ def _facts(run: ReportedRun) -> dict[str, str]:
             {"Evaluated with": "the same versions, on a machine of the same kind"}
             if same
             else _environment("Evaluated", results.environment)
+        )
+    if run.drawn:
+        draw, most = run.drawn.settings, run.drawn.most
+        found["Trajectories"] = (
+            f"{most.num_trajectories} on {run.drawn.data}, {most.n:,} rows; temperature {draw.temperature:g} of "
+            f"thoughts, {draw.token_temperature:g} of words; spread {draw.spread:g}; seed {draw.seed}"
         )
     return found
 

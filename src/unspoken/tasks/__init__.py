@@ -10,6 +10,8 @@ from unspoken.tasks.prontoqa import ProntoQA
 from unspoken.tasks.prosqa import ProsQA
 from unspoken.tasks.scienceqa import ScienceQA
 from unspoken.tasks.shapes import Shapes
+from unspoken.tasks.stories import Stories
+from unspoken.tasks.toy_stories import ToyStories
 
 TASKS: dict[str, type[Task]] = {
     "hops": Hops,
@@ -20,6 +22,8 @@ TASKS: dict[str, type[Task]] = {
     "shapes": Shapes,
     "aokvqa": AOKVQA,
     "scienceqa": ScienceQA,
+    "toy_stories": ToyStories,
+    "stories": Stories,
     "custom": Custom,
 }
 

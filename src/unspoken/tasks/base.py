@@ -35,6 +35,11 @@ class Task(Settings, ABC):
         return False
 
     @property
+    def is_caption(self) -> bool:
+        """Whether answers are captions: texts that are compared by what they share, not only word by word."""
+        return False
+
+    @property
     def image_root(self) -> Path | None:
         """The folder outside of which no image is read; None: images lie where the task itself put them."""
         return None
@@ -68,6 +73,10 @@ class Task(Settings, ABC):
             What to write for it so that its next word is a node, and how many steps from the root a correct node is;
             None when the task has no graphs.
         """
+        return None
+
+    def previous_caption(self, example: Example) -> str | None:
+        """The caption before the one that is asked for, which a writer may copy; None where there is none."""
         return None
 
     def shifts(self) -> Mapping[str, "Task"]:

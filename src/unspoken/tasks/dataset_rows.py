@@ -48,6 +48,38 @@ def dataset_rows(name: str, revision: str | None, split: Split, images: Path) ->
     return Rows(source, tuple(found), tuple(unreadable))
 
 
+def rows_with_lists_of_images(name: str, revision: str | None, split: Split, images: Path) -> Rows:
+    """The rows of a split; under `images` stands a list with the name of a file, or null where there is none, for each.
+
+    Under `missing` stands what is wrong with those that are null, by their places from 1: no row is lost for them.
+
+    Args:
+        name: As for `dataset_rows`.
+        revision: Commit, branch or tag of an id.
+        split: Which rows.
+        images: Folder that gets the image files.
+
+    Raises:
+        DataError: `datasets` is not installed, or the data set cannot be loaded or lacks the split.
+    """
+    found: list[tuple[int, Row]] = []
+    for number, row in enumerate(_with_lists_of_encoded_images(_split_of(name, None, revision, split)), 1):
+        names: list[str | None] = []
+        missing: dict[int, str] = {}
+        for number_of_image, image in enumerate(row["images"] or (), 1):
+            try:
+                names.append(_file_of(image, images))
+            except DataError as error:
+                names.append(None)
+                missing[number_of_image] = str(error)
+            if image is None:
+                missing[number_of_image] = "it is null; put the image in"
+        found.append((number, {**row, "images": names, "missing": missing}))
+    if images.is_dir():
+        flush(images)
+    return Rows(f"{name} ({split})", tuple(found), ())
+
+
 def text_rows(name: str, config: str | None, revision: str | None, split: Split) -> Rows:
     """The rows of a split that hold no images, column by column.
 
@@ -119,6 +151,21 @@ def _with_encoded_images(data: "Dataset") -> "Dataset":
             f"the data set has no column 'image' of the type Image; found {found}; cast it, or give the rows as a file"
         )
     return data.cast_column("image", Image(decode=False))
+
+
+def _with_lists_of_encoded_images(data: "Dataset") -> "Dataset":
+    """As `_with_encoded_images`, for a column `images` of lists.
+
+    Raises:
+        DataError: The column holds something else.
+    """
+    from datasets import Image, List
+
+    kind = data.features.get("images")
+    if not isinstance(kind, List) or not isinstance(kind.feature, Image):
+        found = ", ".join(f"{key}: {type(kind).__name__}" for key, kind in data.features.items())
+        raise DataError(f"the data set has no column 'images' of the type List(Image()); found {found}; cast it")
+    return data.cast_column("images", List(Image(decode=False)))
 
 
 def _file_of(image: Any, images: Path) -> str | None:

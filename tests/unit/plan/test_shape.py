@@ -70,3 +70,8 @@ def test_what_says_no_shape_has_none(config, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert checkpoint_shape(str(tmp_path)) is None
     assert checkpoint_shape("someone/something") is None
+
+
+def test_llama_needs_no_file():
+    # 8,030,261,248 in the release, and three new tokens in two tables of width 4,096
+    assert num_parameters(checkpoint_shape("meta-llama/Meta-Llama-3-8B")) == 8_030_261_248 + 2 * 3 * 4096

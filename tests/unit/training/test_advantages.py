@@ -122,3 +122,11 @@ def test_equal_advantages_and_no_advantages_become_zero():
     assert normalised(torch.full((2, 2), 0.1), decided).tolist() == [[0, 0], [0, 0]]
     assert normalised(torch.full((2, 2), 0.1), ~decided).tolist() == [[0, 0], [0, 0]]
     assert normalised(torch.ones(2, 2), torch.zeros(2, 2).bool()).tolist() == [[0, 0], [0, 0]]
+
+
+def test_advantages_of_a_part_are_normalised_over_the_whole_batch():
+    advantages, decided = torch.tensor([[1.0, 2.0], [5.0, 8.0]]), torch.ones(2, 2).bool()
+    whole = normalised(advantages, decided)
+    parts = [normalised(advantages[row : row + 1], decided[:1], advantages.flatten()) for row in (0, 1)]
+    assert torch.equal(torch.cat(parts), whole)
+    assert not torch.equal(normalised(advantages[:1], decided[:1]), whole[:1])

@@ -67,6 +67,11 @@ def test_sums_add_up_whatever_the_number_of_thoughts():
     assert ThoughtPairs() + found == found
 
 
+def test_trajectories_without_thoughts_have_no_pairs_of_them():
+    found = thought_pairs(drawn_by((0, 0)))
+    assert (found.counts, found.mean_distances(), found.mean_cosines()) == ((), [], [])
+
+
 def test_different_answers_are_counted_and_what_cannot_be_read_is_none():
     assert distinct_share(["a", "b", "a", None]) == 0.5
     assert distinct_share([None, None]) == 0.0
