@@ -46,7 +46,7 @@ LEARNERS = {
 """What goes on from the same model for 250 optimizer steps or more, by the name of its figures."""
 SOME = ["task.train_rows=320", "train.epochs=1"]
 """Ten updates: a policy that still makes mistakes, so that there is something to vote about."""
-WORDS = ["task.train_rows=3200", "train.epochs=4", "train.save=end"]
+WORDS = HALF
 
 
 def trained(name: str, recipe: str, changes: Sequence[str]) -> Path:

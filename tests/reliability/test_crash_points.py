@@ -9,7 +9,7 @@ from transformers import Trainer
 
 from tests.reliability.crash import CrashPoints, in_child, weights_of
 from unspoken.recipe import resolve
-from unspoken.training import supervised
+from unspoken.training import begin
 from unspoken.training.checkpoint import checkpoints, step_of
 from unspoken.training.supervised import train
 from unspoken.training.trainer import SupervisedTrainer
@@ -129,7 +129,7 @@ def test_the_harness_catches_a_saver_that_writes_in_place(uninterrupted, tmp_pat
     def careless():
         SupervisedTrainer._save_checkpoint = Trainer._save_checkpoint
         SupervisedTrainer._get_output_dir = lambda self, trial: str(out / "checkpoints")
-        supervised.newest_valid = lambda run: max(checkpoints(run), key=step_of, default=None)
+        begin.newest_valid = lambda run: max(checkpoints(run), key=step_of, default=None)
 
     def resume():
         careless()

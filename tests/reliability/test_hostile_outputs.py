@@ -97,6 +97,7 @@ def asked(name):
         question = "What is it? The choices are 0 : toothpick, 1 : 7341, 2 : (food, 3 : \u1fb7"
         return task, Example("hostile", question, (), choices[1], choices=choices)
     words = {"multiplication": "7 3 4 1", "prosqa": "Sally is a bompus.", "prontoqa": "True False", "hops": "q"}
+    words["toy_stories"] = "The red cross goes to the blue house and takes the small green star."
     return task, Example("hostile", "What is it?", (), words.get(name, GOLD))
 
 

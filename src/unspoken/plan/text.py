@@ -78,7 +78,7 @@ def _drawing(updates: Updates, num_updates: int | None) -> list[str]:
         f"temperature {first:g}{f' to {last:g}' * (first != last)}"
     )
     thoughts = f"{updates.fewest} to {updates.most}" if updates.stops else str(updates.most)
-    by_chance = "" if updates.words_by_chance else ", the likeliest, which learn nothing"
+    by_chance = "" if updates.words_by_chance else " (no decisions)"
     decisions = (
         f"of a trajectory at most {updates.decisions}: {thoughts} thoughts ({updates.source})"
         f"{', its own stop' * bool(updates.stops)}, up to {_count(updates.words, 'token')}{by_chance}"

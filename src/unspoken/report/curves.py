@@ -61,7 +61,7 @@ class Curve:
 
 
 def loss(runs: Sequence[ReportedRun]) -> Picture | None:
-    """Training loss over steps; of a run with rewards it says nothing, for it is near 0 however much is earned."""
+    """Training loss over steps; that of a run with rewards does not tell how much it earns."""
     curves = [_loss_curve(index, run) for index, run in enumerate(runs) if not run.earns]
     values = [y for curve in curves for _, y in curve.points]
     if not values:

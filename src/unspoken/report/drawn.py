@@ -55,6 +55,12 @@ class Spread(BaseModel, frozen=True):
     distance: Finite | None
     cosine: Finite | None
 
+    @model_validator(mode="after")
+    def _pairs_have_their_means(self) -> "Spread":
+        if self.pairs and (self.distance is None or self.cosine is None):
+            raise ValueError(f"thought {self.thought}: {self.pairs} pairs have no mean distance or cosine")
+        return self
+
 
 class Sibling(BaseModel, frozen=True):
     """What one of the trajectories of every question gets right."""

@@ -59,6 +59,9 @@ CONTROLS = {
 }
 """By name, in the order in which they are told; the first one measured stands for all where there is room for one."""
 
+LENIENCE = 1.1
+"""By which the passes of runs may differ that are compared: answers of 5.98 and of 6 tokens cost about the same."""
+
 QUESTIONS = {"test": "held-out question", "validation": "validation question", "train": "training question"}
 
 
@@ -189,13 +192,16 @@ def at_equal_compute(drawn: Mapping[str, Drawn]) -> str | None:
     passes = min(each.most.passes_per_question for each in drawn.values())
     chosen: dict[str, Figures] = {}
     for name, each in drawn.items():
-        affordable = [figures for figures in each.figures if figures.passes_per_question <= passes]
+        affordable = [figures for figures in each.figures if figures.passes_per_question <= LENIENCE * passes]
         if not affordable:
             return None
         chosen[name] = affordable[-1]
-    votes = ", ".join(f"{each.num_trajectories} of {name}" for name, each in chosen.items())
+    votes = _list(
+        [f"{each.num_trajectories} of {name} ({each.passes_per_question:.1f} passes)" for name, each in chosen.items()]
+    )
     ranking = comparison({name: each.vote for name, each in chosen.items()})
-    return f"With at most {passes:.1f} passes for a question a vote has these trajectories: {votes}. There {ranking}"
+    allowed = f"{passes:.1f} passes for a question, or little more, allow"
+    return f"Votes of as many trajectories as {allowed}, {votes}: {ranking}"
 
 
 def find(runs: Sequence[ReportedRun]) -> Findings:

@@ -82,7 +82,7 @@ class Stories(Task):
     windows: Literal["first", "all"] = "first"
     """Whether a story is asked about once, from its first frame, or at every frame that has enough before it."""
     reasoning: Reasoning = "frames and plan"
-    """Which of the chain of thought becomes steps: what it says of frames, of the phase of the next one, both, none."""
+    """What becomes steps: what the chain of thought says of the frames, of the phase of the next one, both, nothing."""
     context_words: Annotated[int, Field(ge=1)] | None = None
     """Most words of a caption in the question, whole sentences where the first one fits; the seed takes 25."""
     answer_words: Annotated[int, Field(ge=1)] | None = None
@@ -97,6 +97,11 @@ class Stories(Task):
     """Rows that may be left out because something is wrong with them; each one is in the ledger."""
     seed: Count = 0
     """Seed of the division of the stories."""
+
+    @property
+    def is_caption(self) -> bool:
+        """See `Task.is_caption`."""
+        return True
 
     @property
     def has_images(self) -> bool:
@@ -137,7 +142,7 @@ class Stories(Task):
             chosen = set(self._ids(division, split))
             own = tuple(each for each in training.found if _id(each[1]) in chosen)
             if others := len(training.found) - len(own):
-                notes.append(f"{_stories(others)} of the training set that are of another split")
+                notes.append(f"{_stories(others)} of the training set not in this split")
             rows = replace(training, found=own)
         left_out: frozenset[str] = frozenset()
         if split != "train":

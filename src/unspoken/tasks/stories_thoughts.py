@@ -20,6 +20,7 @@ plan is about the next one, too, which the model has to guess, as it does with t
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from typing import Literal, TypeAlias
 
 from unspoken.tasks.stories_captions import without_tags
@@ -68,9 +69,8 @@ def _parts(text: str, title: re.Pattern[str]) -> Mapping[str, str]:
     """What stands below each title; below the first one where a title comes again."""
     found: dict[str, str] = {}
     titles = list(title.finditer(text))
-    ends = [*(match.start() for match in titles[1:]), len(text)]
-    for match, end in zip(titles, ends, strict=True):
-        found.setdefault(match[1], text[match.end() : end])
+    for match, following in zip_longest(titles, titles[1:]):
+        found.setdefault(match[1], text[match.end() : following.start() if following else len(text)])
     return found
 
 

@@ -114,8 +114,9 @@ def repulsion(thoughts_TKD: Tensor, is_thought_TK: Tensor, siblings: int, reach:
     Returns:
         0, with a graph, where there is no pair.
     """
-    thoughts_BNKD = thoughts_TKD.float().unflatten(0, (-1, siblings))
-    is_thought_BNK = is_thought_TK.unflatten(0, (-1, siblings))
+    questions = len(thoughts_TKD) // siblings
+    thoughts_BNKD = thoughts_TKD.float().reshape(questions, siblings, *thoughts_TKD.shape[1:])
+    is_thought_BNK = is_thought_TK.reshape(questions, siblings, is_thought_TK.size(1))
     thoughts_BNKD = torch.where(is_thought_BNK[..., None], thoughts_BNKD, 0.0)
     with torch.autocast(thoughts_TKD.device.type, enabled=False):
         products_BKNN = torch.einsum("bikd,bjkd->bkij", thoughts_BNKD, thoughts_BNKD)

@@ -46,8 +46,8 @@ class ThoughtPairs:
 
 def thought_pairs(drawn: Trajectories) -> ThoughtPairs:
     """How far apart siblings think."""
-    thoughts_BNKD = drawn.thoughts.double().unflatten(0, (-1, drawn.siblings))
-    is_thought_BNK = drawn.is_thought.unflatten(0, (-1, drawn.siblings))
+    thoughts_BNKD = drawn.thoughts.double().reshape(len(drawn.prompts), drawn.siblings, *drawn.thoughts.shape[1:])
+    is_thought_BNK = drawn.is_thought.reshape(*thoughts_BNKD.shape[:3])
     counts_K, distances_K, cosines_K = thoughts_BNKD.new_zeros(3, thoughts_BNKD.size(2)).unbind()
     for one, other in combinations(range(drawn.siblings), 2):
         one_BKD, other_BKD = thoughts_BNKD[:, one], thoughts_BNKD[:, other]

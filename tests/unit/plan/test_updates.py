@@ -59,8 +59,8 @@ def test_it_is_shown_in_words():
         "Drawn       6 questions x 4 = 24 trajectories an update, at most 192 in all; temperature 1.5 to 0.5" in lines
     )
     assert (
-        "Decisions   of a trajectory at most 4: 2 to 4 thoughts (gaussian), its own stop, up to 3 tokens, the likeliest, "
-        "which learn nothing" in lines
+        "Decisions   of a trajectory at most 4: 2 to 4 thoughts (gaussian), its own stop, up to 3 tokens (no decisions)"
+        in lines
     )
     assert "Learned     2 optimizer steps an update, at most 12 trajectories in a backward pass" in lines
     assert "Time        not counted: it depends on how much will be thought and written" in lines

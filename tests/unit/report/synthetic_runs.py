@@ -131,3 +131,84 @@ def answer(verdict="right", question="a b c ?", text="### d", expected="d", id="
     """A prediction."""
     predicted = None if verdict == "no answer" else text.removeprefix("### ")
     return Prediction(id, question, expected, text, predicted, verdict, num_thoughts=4, num_tokens=2, num_passes=6)
+
+
+def learn_from_rewards(path: Path, exact, *, paid=None, thoughts=None, checks=(), halts=False):
+    """Put the log of a run with rewards into a run: a line for each reward, 10 updates apart, then the validations.
+
+    Args:
+        path: The run.
+        exact: Reward of each logged update for right answers.
+        paid: All that was paid; default: the same.
+        thoughts: Thoughts of each logged update; default: 4.
+        checks: (step, thoughts of a validation question).
+        halts: Whether its policy learns when to stop.
+    """
+    lines = [
+        {
+            "step": 10 * number, "loss": -1e-9, "policy_loss": -1e-9, "reward": (paid or exact)[number - 1],
+            "reward_exact": reward, "share_exact": 1.0, "thoughts": (thoughts or [4.0] * len(exact))[number - 1],
+            "latent_share": 0.5, "entropy": 0.1, "approx_kl": 0.0, "clip_fraction": 0.0, "learning_rate": 2e-4,
+            "seconds": 0.5, "epoch": 0, "stage": 0,
+        }
+        for number, reward in enumerate(exact, 1)
+    ]  # fmt: skip
+    accuracy = {"eval_accuracy": 0.5, "eval_accuracy_low": 0.4, "eval_accuracy_high": 0.6}
+    for step, count in checks:
+        lines.append({"step": step, "epoch": 1, "stage": 0, **accuracy, "eval_thoughts_per_answer": count})
+    (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    resolved = json.loads((path / "resolved.json").read_text())
+    resolved["recipe"]["thoughts"] = {"name": "gaussian", "halt_after": 1 if halts else None}
+    (path / "resolved.json").write_text(json.dumps(resolved))
+
+
+def draw_trajectories(path: Path, rights, *, oracle=None, passes=6.0, n=100, value=False, data="test", **changes):
+    """Put a `trajectories.json` into a run.
+
+    Args:
+        path: The run.
+        rights: By the number of trajectories, how many of the questions their vote answers right; that for 1 is what
+            one of them answers right whatever their number.
+        oracle: How many any of them answers right, by their number; default: as many as the vote.
+        passes: Of one trajectory.
+        n: Questions.
+        value: Whether a critic valued them.
+        data: What they were drawn on.
+        changes: Of the file.
+    """
+    weights = "d" * 64
+    summary = json.loads((path / "run.json").read_text())
+    (path / "run.json").write_text(json.dumps({**summary, "sha256": {"model.safetensors": weights}}))
+
+    def worth(right):
+        return {"accuracy": right / n, "interval": wilson(right, n)}
+
+    found = [
+        {
+            "num_trajectories": size, "n": n, "single": worth(rights[1]), "vote": worth(right),
+            "likelihood": worth(right - 1), "weighted": worth(right - 2), "oracle": worth((oracle or rights)[size]),
+            "thoughts_per_question": 4.0 * size, "tokens_per_question": 2.0 * size,
+            "passes_per_question": passes * size, "distinct_answers": 1 / size,
+            "agreement": None if size == 1 else 0.75, **({"value": worth(right - 3)} if value else {}),
+        }
+        for size, right in rights.items()
+    ]  # fmt: skip
+    values = {
+        "figures": found,
+        "thoughts": [
+            {"thought": 1, "pairs": 30, "distance": 1.625, "cosine": 0.875},
+            {"thought": 2, "pairs": 0, "distance": None, "cosine": None},
+        ],
+        "siblings": [
+            {"sibling": number, "accuracy": 0.5 + number / 100, "alone": 0.01} for number in range(1, max(rights) + 1)
+        ],
+        "stopped": 0.25,
+        "unread": 0.125,
+        "drawn_together": True,
+        "data": data,
+        "data_sha256": "e" * 64,
+        "model_sha256": weights,
+        "settings": {"temperature": 1.0, "spread": 0.0, "token_temperature": 0.7, "seed": 3, "batch_size": 64},
+        "environment": ENVIRONMENT,
+    }
+    (path / "trajectories.json").write_text(json.dumps(values | changes))

@@ -25,7 +25,7 @@ def sacrebleu_bleu() -> Any:
         RecipeError: It is not installed.
     """
     try:
-        from sacrebleu.metrics import BLEU
+        from sacrebleu.metrics.bleu import BLEU
     except ModuleNotFoundError as error:
         raise RecipeError("captions", ["BLEU needs sacrebleu, which is missing; install unspoken[caption]"]) from error
     # the order of a row concerns its own score, which nobody reads; so does the warning that False would bring

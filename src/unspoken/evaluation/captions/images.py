@@ -2,8 +2,8 @@
 
     CLIPScore = 2.5 max(cos, 0)    (arXiv:2104.08718)
 
-The text is the caption behind "A photo depicts ". A figure says little alone: `beside` measures the references too, which
-are the ceiling, and the references of other images, which are the floor.
+The text is the caption behind "A photo depicts ". A figure says little alone: `beside` measures the references too,
+which are the ceiling, and the references of other images, which are the floor.
 
 Shapes: N images or captions, E width of the space.
 """
@@ -35,11 +35,11 @@ class Read:
     """Captions as a CLIP reads them.
 
     Attributes:
-        texts_NE: Their unit vectors.
+        texts: Their unit vectors, (N, E).
         cut: Which of them are longer than it reads; of those it has read the beginning.
     """
 
-    texts_NE: Tensor
+    texts: Tensor
     cut: Sequence[bool]
 
 
@@ -78,9 +78,9 @@ def score(images_NE: Tensor, captions: Read) -> Captions:
         DataError: Images and captions are not equally many, or fewer than two.
     """
     n = len(images_NE)
-    if n != len(captions.texts_NE) or n < 2:
+    if n != len(captions.texts) or n < 2:
         raise DataError(f"captions are measured beside as many images, at least 2; found {len(captions.cut)} and {n}")
-    cosines: list[float] = (images_NE.double() * captions.texts_NE.double()).sum(dim=1).tolist()
+    cosines: list[float] = (images_NE.double() * captions.texts.double()).sum(dim=1).tolist()
     statistics: dict[str, Statistic] = {
         "clip_score": mean([_WEIGHT * max(cosine, 0.0) for cosine in cosines]),
         "cosine": mean(cosines),
@@ -130,10 +130,10 @@ def another(references: Sequence[str]) -> list[str]:
 def found(images_NE: Tensor, captions: Read, references: Sequence[str], candidates: int) -> dict[str, Any]:
     """`retrieval` of the image by its caption and the other way round.
 
-    Images with the same reference are right for each other's captions. What the captions say does not count: one that is
-    written for every image finds none of them.
+    Images with the same reference are right for each other's captions. What the captions say does not count: one
+    that is written for every image finds none of them.
     """
-    return retrieval(images_NE, captions.texts_NE, references, candidates)
+    return retrieval(images_NE, captions.texts, references, candidates)
 
 
 def _encodable(text: str) -> str:

@@ -104,7 +104,7 @@ def measure(
 
 
 def perplexity(log_likelihoods: Sequence[float], num_tokens: Sequence[int]) -> Summed:
-    """exp of the mean negative log-likelihood of a token, over all tokens of all rows.
+    """The exponential of the mean negative log-likelihood of a token, over all tokens of all rows.
 
     Args:
         log_likelihoods: Of each row, in nats, summed over its tokens.

@@ -60,11 +60,11 @@ class Summed(Statistic):
     Where no row differs from another, the interval is the value: resampling cannot know what other rows there are.
 
     Attributes:
-        rows_NS: What each row adds.
+        rows: What each row adds, (N, S).
         of: Sums (R, S) to figures (R,).
     """
 
-    rows_NS: Array
+    rows: Array
     of: Callable[[Array], Array]
 
     def figure(self) -> Figure:
@@ -77,14 +77,14 @@ class Summed(Statistic):
         Raises:
             ValueError: They are not of equally many rows.
         """
-        _refuse_other_rows(len(self.rows_NS), len(other.rows_NS))
+        _refuse_other_rows(len(self.rows), len(other.rows))
         return Figure(self._value() - other._value(), _middle(self._resampled() - other._resampled()))
 
     def _value(self) -> float:
-        return float(self.of(self.rows_NS.sum(axis=0, keepdims=True))[0])
+        return float(self.of(self.rows.sum(axis=0, keepdims=True))[0])
 
     def _resampled(self) -> Array:
-        return np.concatenate([self.of(counts_RN @ self.rows_NS) for counts_RN in _draws(len(self.rows_NS))])
+        return np.concatenate([self.of(counts_RN @ self.rows) for counts_RN in _draws(len(self.rows))])
 
 
 def mean(values: Sequence[float]) -> Summed:
@@ -173,8 +173,9 @@ def _draws(n: int) -> Iterator[Array]:
     rng = np.random.default_rng(SEED)
     block = max(1, _AT_ONCE // n)
     for start in range(0, RESAMPLES, block):
-        drawn = rng.multinomial(n, np.full(n, 1 / n), size=min(block, RESAMPLES - start))
-        yield drawn.astype(np.float64)
+        rows_RN = rng.integers(n, size=(min(block, RESAMPLES - start), n))
+        places = rows_RN + n * np.arange(len(rows_RN))[:, None]
+        yield np.bincount(places.ravel(), minlength=rows_RN.size).reshape(rows_RN.shape).astype(np.float64)
 
 
 def _middle(values_R: Array) -> tuple[float, float]:

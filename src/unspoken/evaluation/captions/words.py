@@ -6,9 +6,9 @@ from unicodedata import normalize
 
 Ngram = tuple[str, ...]
 
-_WORD = re.compile(r"\w+(?:['’]\w+)*")
-_ENDS = tuple(".!?…。！？")
-_CLOSING = "\"'’”»)]"
+_WORD = re.compile(r"\w+(?:['\u2019]\w+)*")
+_ENDS = tuple(".!?\u2026\u3002\uff01\uff1f")
+_CLOSING = "\"'\u2019\u201d\u00bb)]"
 
 
 def words(text: str) -> list[str]:
@@ -22,5 +22,5 @@ def ngrams(tokens: list[str], n: int) -> Counter[Ngram]:
 
 
 def is_whole(text: str) -> bool:
-    """Whether a caption has words and stops where a sentence does: at a mark that ends one, quotes and brackets aside."""
+    """Whether a caption has words and stops where a sentence does: at its mark, quotes and brackets aside."""
     return bool(_WORD.search(text)) and text.rstrip().rstrip(_CLOSING).endswith(_ENDS)
