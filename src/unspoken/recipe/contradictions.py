@@ -98,6 +98,7 @@ def contradictions(
         problems += _positions(method, model)
     if isinstance(method, Reinforcement):
         problems += _reinforcement(method, model, thoughts)
+        problems += _without_effect(train) if train else []
     if method and task:
         problems += _frontiers(method, task)
     if task and model and evaluate:
@@ -331,6 +332,14 @@ def _reinforcement(
         yield Problem("model.path", "rewards say little to a model that answers nothing right yet; give a trained run")
     if model and model.lora and method.language_model == "freeze":
         yield Problem("model.lora", "adapters of a language model that is frozen learn nothing; take it out")
+
+
+def _without_effect(train: TrainSettings) -> Iterator[Problem]:
+    """Settings of the supervised loop that the loop of rewards has no use for."""
+    defaults = TrainSettings()
+    for name in ("first_epoch", "reset_optimizer", "workers", "report_to", "trainer"):
+        if getattr(train, name) != getattr(defaults, name):
+            yield Problem(f"train.{name}", "it has no effect on learning from rewards; take it out")
 
 
 def _is_policy(name: str) -> bool:

@@ -215,6 +215,13 @@ def test_what_does_not_fit_together_is_named(method, thoughts, model, expected):
         )
 
 
+def test_settings_without_effect_are_refused_all_at_once():
+    with pytest.raises(RecipeError) as refused:
+        recipe_of({"name": "grpo"}, workers=2, report_to="wandb", first_epoch=1, reset_optimizer="never")
+    for name in ("workers", "report_to", "first_epoch", "reset_optimizer"):
+        assert f"train.{name}: it has no effect on learning from rewards; take it out" in str(refused.value)
+
+
 def test_what_no_gradient_reaches_is_named_before_the_first_step():
     learner, rows, prompts, tokenizer = learner_of(recipe_of({"name": "grpo"}))
     stray = torch.nn.Parameter(torch.zeros(2))
