@@ -293,7 +293,9 @@ def test_a_plain_terminal_and_a_plain_locale_are_fine():
 
 def test_being_told_to_stop_ends_in_order(tmp_path):
     code = (
-        "import time, sys\nfrom unspoken import cli\nfrom unspoken.cli import verbs\n"
+        # a job in the background inherits that Ctrl-C is ignored
+        "import signal, time, sys\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from unspoken import cli\nfrom unspoken.cli import verbs\n"
         "def wait(arguments):\n    print('ready', flush=True)\n    time.sleep(60)\n"
         "verbs.VERBS['bench'] = verbs.Verb('', lambda parser: None, wait)\nsys.exit(cli.main(['bench']))"
     )
