@@ -37,7 +37,7 @@ shapes: setup          ## learn to see, then to think about pictures, beside eve
 	$(BIN)/python results/shapes.py
 	$(BIN)/unspoken report runs/shapes/relations-0-coconut runs/shapes/relations-0-no_cot
 
-rl: setup              ## what rewards teach: gain, halting, trajectories, 3 seeds; about 40 minutes on 2 cores
+rl: setup              ## what rewards teach: gain, halting, trajectories, 3 seeds; about 40 minutes by the times of its parts
 	$(BIN)/python results/rl.py
 
 docs: setup            ## build the documentation into docs/_build/html
