@@ -18,8 +18,8 @@ from unspoken.data.tokenizer import thought_tokens
 from unspoken.device import join_processes, rank, world_size
 from unspoken.prepare import build_model, build_tokenizer, read_examples, tokenize_rows
 from unspoken.recipe import load_recipe
-from unspoken.training import reinforce
-from unspoken.training.reinforce import Learner
+from unspoken.training import learner as learning
+from unspoken.training.learner import Learner
 
 # of five questions one process of two has three, the other two
 QUESTIONS = 5
@@ -35,7 +35,7 @@ def main(out: Path, path: Path) -> None:
     prompts = [recipe.method.prompt(row, 0, thought_tokens(tokenizer)) for row in rows.tokenized[:QUESTIONS]]
     share = list(range(QUESTIONS))[rank() :: world_size()]
     learner = Learner(recipe, model, updates=3)
-    rollout = reinforce.rollout
+    rollout = learning.rollout
 
     def of_all(model, _, *, generator, **settings):
         generator = torch.Generator().manual_seed(0)
@@ -44,11 +44,11 @@ def main(out: Path, path: Path) -> None:
     def update(number):
         return learner.update(number, rows, [prompts[index] for index in share], share, tokenizer)
 
-    reinforce.rollout = of_all
+    learning.rollout = of_all
     try:
         figures = [update(0)]
     finally:
-        reinforce.rollout = rollout
+        learning.rollout = rollout
     gradients = {name: each.grad.clone() for name, each in learner.trained.items()}
     figures += [update(1), update(2)]
     save_file(gradients, out / f"{path.stem}.{rank()}.gradients")

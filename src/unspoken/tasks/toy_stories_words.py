@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from random import Random
 
 from unspoken.tasks.chance import choose
-from unspoken.tasks.sentences import sentences
 from unspoken.tasks.shapes_scene import COLOURS
 from unspoken.tasks.stories_text import MOST_FRAMES, NEXT
 from unspoken.tasks.toy_stories_plot import FORMS, Facts, Story, name_of
@@ -96,9 +95,3 @@ def facts_in(text: str) -> Facts | None:
     if any(len(names) != 1 for names in named.values()):
         return None
     return Facts(**{key: names.pop() for key, names in named.items()})
-
-
-def is_whole_sentence(text: str) -> bool:
-    """Whether a text is one sentence from its capital letter to its full stop."""
-    words = re.sub(r"\s+([.,!?])", r"\1", text.strip())
-    return words[:1].isupper() and words.endswith((".", "!", "?")) and len(sentences(words)) == 1

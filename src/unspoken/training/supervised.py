@@ -32,21 +32,7 @@ from unspoken.training.validation import validate
 
 
 def train(recipe: Recipe, out: Path | str, *, resume: bool = False) -> Path:
-    """Train a recipe into a run directory.
-
-    Args:
-        recipe: What to train.
-        out: The run directory; see `unspoken.run_directory` for what it will hold.
-        resume: Continue from the newest valid checkpoint in `out`, to the same bits as an uninterrupted run.
-
-    Returns:
-        `out`.
-
-    Raises:
-        UnspokenError: The recipe, the data or a checkpoint cannot be used.
-        NonFiniteError: The loss diverged; the last checkpoint is good.
-        Stopped: A signal came; the run was saved and can be resumed.
-    """
+    """See `unspoken.training.train.train`."""
     refuse_fp16_without_a_gpu(recipe.train)
     out = Path(out)
     with files.locked(out) if rank() == 0 else nullcontext(), stop_requests() as request:

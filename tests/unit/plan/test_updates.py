@@ -7,7 +7,7 @@ from unspoken.plan import plan, render
 from unspoken.plan.estimate import ADAPTER_SHARE
 from unspoken.plan.shape import checkpoint_shape, num_parameters
 from unspoken.recipe import resolve
-from unspoken.training import reinforce
+from unspoken.training import learner as learning
 from unspoken.training.train import train
 
 TRAINED = "tests/models/hops-coconut"
@@ -34,10 +34,10 @@ def test_it_counts_what_is_drawn_and_learned(tmp_path, monkeypatch):
     )
     planned = plan(recipe)
     drawn, taken, at_once = [], [], []
-    rollout, replay, step = reinforce.rollout, reinforce.replay, reinforce.Learner._step
-    monkeypatch.setattr(reinforce, "rollout", lambda *args, **more: drawn.append(rollout(*args, **more)) or drawn[-1])
-    monkeypatch.setattr(reinforce, "replay", lambda model, old: at_once.append(len(old)) or replay(model, old))
-    monkeypatch.setattr(reinforce.Learner, "_step", lambda *args: taken.append(0) or step(*args))
+    rollout, replay, step = learning.rollout, learning.replay, learning.Learner._step
+    monkeypatch.setattr(learning, "rollout", lambda *args, **more: drawn.append(rollout(*args, **more)) or drawn[-1])
+    monkeypatch.setattr(learning, "replay", lambda model, old: at_once.append(len(old)) or replay(model, old))
+    monkeypatch.setattr(learning.Learner, "_step", lambda *args: taken.append(0) or step(*args))
     train(recipe, tmp_path / "run")
     updates = planned.updates
     assert planned.total_steps == len(drawn) == 8

@@ -14,8 +14,9 @@ from unspoken.evaluation.evaluate import evaluate
 from unspoken.prepare import build_model, build_tokenizer, read_examples, tokenize_rows
 from unspoken.recipe import resolve
 from unspoken.run_directory import open_run
-from unspoken.training import reinforce
-from unspoken.training.reinforce import Learner
+from unspoken.training import learner as learning
+from unspoken.training import rewards
+from unspoken.training.learner import Learner
 from unspoken.training.train import train
 
 MODEL = "tests/models/hops-coconut"
@@ -138,8 +139,8 @@ def test_no_gold_token_reaches_a_thought(monkeypatch):
     from dataclasses import replace
 
     drawn = []
-    real = reinforce.rollout
-    monkeypatch.setattr(reinforce, "rollout", lambda *args, **kwargs: drawn.append(real(*args, **kwargs)) or drawn[-1])
+    real = learning.rollout
+    monkeypatch.setattr(learning, "rollout", lambda *args, **kwargs: drawn.append(real(*args, **kwargs)) or drawn[-1])
     learner, rows, prompts, tokenizer = learner_of(recipe_of({"name": "grpo"}))
     state = {name: value.clone() for name, value in learner.model.state_dict().items()}
     first = learner.update(0, rows, prompts[:8], list(range(8)), tokenizer)
@@ -251,3 +252,30 @@ def test_with_adapters_the_language_model_stays_and_the_run_is_merged(tmp_path):
     before = open_run(MODEL).model.state_dict()
     name = "model.language_model.h.0.attn.c_attn.weight"
     assert not torch.equal(state[name], before[name])
+
+
+def test_shards_of_parameters_are_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(RecipeError, match="learning from rewards needs whole parameters in each process"):
+        train(recipe_of({"name": "grpo"}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_process_of_math_verify_ends_with_the_training(tmp_path, monkeypatch):
+    closed = []
+
+    class Judge:
+        num_failed = 3
+
+        def judge(self, gold, text):
+            return "failed"
+
+        def close(self):
+            closed.append(True)
+
+    monkeypatch.setattr(learning, "Verifier", Judge)
+    monkeypatch.setattr(rewards, "_number", lambda task, example: "1")
+    recipe = recipe_of({"name": "grpo", "rewards": {"math_verify": True}}, epochs=1)
+    lines = lines_of(train(recipe, tmp_path / "run"))
+    assert [line["verifier_failed"] for line in lines if "reward" in line] == [3.0, 3.0, 3.0]
+    assert closed == [True]
