@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup demo test check bench docs crash shapes rl clean
+.PHONY: setup demo test check bench docs crash shapes rl gpu profile clean
 
 setup: $(VENV)/.ready
 
@@ -39,6 +39,12 @@ shapes: setup          ## learn to see, then to think about pictures, beside eve
 
 rl: setup              ## what rewards teach: gain, halting, trajectories, 3 seeds; about 40 minutes by the times of its parts
 	$(BIN)/python results/rl.py
+
+gpu: setup             ## what needs a GPU, 9 minutes a call, again until all is done; ARGUMENTS="--released-words FILE" and others
+	$(BIN)/python results/gpu.py $(ARGUMENTS)
+
+profile: setup         ## where a training step spends its time on a CPU, and torch.compile beside it
+	OMP_NUM_THREADS=1 $(BIN)/python results/profile_step.py
 
 docs: setup            ## build the documentation into docs/_build/html
 	$(BIN)/sphinx-build -W --keep-going docs docs/_build/html

@@ -15,7 +15,15 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 from pydantic_core import PydanticUndefined
 
-from unspoken.config import EvaluateSettings, LoraSettings, ModelSettings, Settings, TrainSettings, VisionSettings
+from unspoken.config import (
+    AdversarySettings,
+    EvaluateSettings,
+    LoraSettings,
+    ModelSettings,
+    Settings,
+    TrainSettings,
+    VisionSettings,
+)
 from unspoken.methods import METHODS
 from unspoken.methods.reinforcement import RewardWeights
 from unspoken.model.passes import SCHEDULES
@@ -105,6 +113,7 @@ def tables() -> dict[str, str]:
         "vision": settings_table(VisionSettings),
         "thoughts": sources_table(),
         "schedule": schedules_table(),
+        "adversary": settings_table(AdversarySettings),
         "train": settings_table(TrainSettings),
         "evaluate": settings_table(EvaluateSettings),
     }

@@ -28,6 +28,48 @@ class LoraSettings(Settings):
     """Dropout in front of each adapter."""
 
 
+class FusionSettings(Settings):
+    """A small transformer over the slots of all images of a row, which tells the images apart by their order."""
+
+    layers: PositiveInt = 2
+    """Blocks."""
+    heads: PositiveInt = 4
+    """Attention heads; the model's width is a multiple of them."""
+    pool: Literal["none", "mean", "attention"] = "none"
+    """Every slot keeps what came of it, or one vector, the mean of all or what a learned query reads of them, is
+    mapped to all slots: a prefix."""
+    most_images: PositiveInt = 16
+    """Images of a row, at most: each has a place of its own."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout in its blocks."""
+
+
+class EmbeddingHeadsSettings(Settings):
+    """Two guesses beside the answer, from the state that its first word is written from: what the next image looks
+    like and what the answer means, as vectors in the space that a CLIP has of both.
+    """
+
+    space: str
+    """Hugging Face id or folder of a CLIP, or a run of method `contrastive`; it stays as it is."""
+    revision: str | None = None
+    """Commit or tag of `space`, when it is a Hugging Face id."""
+    image_loss: Literal["mse", "cosine", "info_nce"] = "mse"
+    """Of the guess about the next image: squared error a number, 1 - cosine, or the cross entropy of choosing the
+    right one among those of the batch."""
+    text_loss: Literal["mse", "cosine", "info_nce"] = "cosine"
+    """Of the guess about the answer."""
+    image_weight: NonNegative = 0.5
+    """Weight of the first beside the cross entropy of the words."""
+    text_weight: NonNegative = 0.5
+    """Weight of the second."""
+    temperature: Positive = 0.07
+    """Of `info_nce`."""
+    shared: bool = False
+    """One guess for both instead of two."""
+    hidden: PositiveInt = 256
+    """Width of the layer between state and guess."""
+
+
 class VisionSettings(Settings):
     """Images before the question: an encoder, pretrained (`path`) or new, and how its features become slots."""
 
@@ -45,12 +87,15 @@ class VisionSettings(Settings):
     """Pixels on each side that a new encoder sees."""
     patch_size: PositiveInt = 16
     """Pixels on each side of a patch of a new encoder."""
-    features: Literal["patches", "pooled"] = "patches"
-    """One vector for each patch, or one for the whole image."""
+    features: Literal["patches", "pooled", "joint"] = "patches"
+    """One vector for each patch, or one for the whole image; or that vector in the space which a CLIP has of images and
+    texts, and behind it, where a task tells stories, the vector of what is said of the image."""
     slots: PositiveInt | None = None
     """Positions that an image takes; default: one for each vector."""
     projector: dict[str, Any] = Field(default_factory=lambda: {"name": "linear"})
     """From features to slots: `linear`, `mlp` (with `hidden`), or `queries` (with `heads`) for any number of slots."""
+    fusion: FusionSettings | None = None
+    """Let the images of a row meet before the words."""
     train_encoder: bool = False
     """Let the encoder learn, as part of the model; otherwise each image is encoded once and kept in `cache`."""
     cache: Path = Field(default=Path("data/features"), validate_default=False)
@@ -81,12 +126,49 @@ class ModelSettings(Settings):
     """Hugging Face id or folder of the tokenizer; default: the model's; from scratch, one word of the task a token."""
     lora: LoraSettings | None = None
     """Train adapters instead of all weights; they are merged into the model that the run leaves behind."""
+    train_decoder: bool = True
+    """Whether the language model learns; otherwise only what stands around it: eyes, fusion, heads, thought source."""
     vision: VisionSettings | None = None
     """Let the model see the images of the rows."""
+    embedding_heads: EmbeddingHeadsSettings | None = None
+    """Let it guess what comes next as vectors, beside the words."""
     marker_init: Literal["mean"] | str = "<<"
     """New token embeddings: a copy of this token's (Coconut: `<<`), or `mean`; `mean` also where it is no token."""
     checkpoint_passes: bool = False
     """Recompute each pass in the backward pass: less memory, about a third more time, the same bits."""
+
+
+class AdversarySettings(Settings):
+    """A judge of captions beside the supervised loss, whose judgement reaches the model that writes them."""
+
+    signal: Literal["policy_gradient", "straight_through", "embedding"] = "embedding"
+    """How it reaches the model: through the probability of captions that were drawn, through words that are drawn
+    along the right caption and have a gradient, or through the guess about the answer."""
+    fakes: Literal["fresh", "cached"] = "fresh"
+    """Captions that the discriminator sees as false: drawn at each of its updates, or for some rows once an epoch."""
+    negatives: Literal["generated", "generated_and_hard"] = "generated"
+    """What it sees as false: what the model makes, or for one half captions of other moments: of the same story, and
+    those of other rows that are nearest to the right one."""
+    judge: Literal["discriminator", "clip_margin"] = "discriminator"
+    """Of `policy_gradient`: the discriminator, or how much nearer a caption is to its image than to images like it."""
+    weight: NonNegative = 0.2
+    """Of the judgement in the loss; with 0 the discriminator learns, and nobody hears of it."""
+    feature_matching: NonNegative = 0.0
+    """Weight of the mean distance (L1) between what true and made captions are on average in its last layer."""
+    every: PositiveInt = 1
+    """Steps from one update of the discriminator to the next."""
+    learning_rate: Positive = 2e-4
+    """Of its AdamW."""
+    width: Annotated[int, Field(ge=8)] = 512
+    """Of its layers."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """In them."""
+    samples: Annotated[int, Field(ge=2)] = 4
+    """Captions of each row that `policy_gradient` draws, and compares with each other."""
+    cached_rows: PositiveInt = 1200
+    """Rows of an epoch for which `cached` draws a caption."""
+    temperature: Positive = 1.0
+    """Of words that are drawn."""
 
 
 class TrainSettings(Settings):

@@ -1,5 +1,7 @@
 """`unspoken demo`: the main job, small. Four methods learn to follow pointers; then the one that thinks is audited.
 
+`unspoken demo --pretrained` trains nothing: a model that comes with Unspoken is evaluated, audited and inspected.
+
 Everything is an ordinary command, `unspoken train`, `eval`, `audit` or `inspect`, in a process with one thread: a model
 this small gains nothing from a second one, and the commands keep all cores busy side by side.
 """
@@ -17,10 +19,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from unspoken import files
-from unspoken.errors import DataError
+from unspoken.errors import DataError, RecipeError
+from unspoken.pretrained import copy_pretrained, pretrained_models
 from unspoken.recipe import load_recipe
 from unspoken.report import write_report
-from unspoken.run_directory import AUDIT, METRICS
+from unspoken.run_directory import AUDIT, METRICS, RESULTS, read_recipe
+from unspoken.tasks.make import make
 
 METHODS = {"coconut": "hops/coconut", "cot": "hops/cot", "pause": "hops/pause", "no_cot": "hops/no_cot"}
 """Name of a run and its recipe; the longest first, so that it begins first."""
@@ -28,6 +32,8 @@ AUDITED = "coconut"
 """The run that is audited beside the others, and inspected."""
 CONTROL = "pause"
 """A run with slots but without thoughts, which is audited, too."""
+SHIPPED = "prosqa-small"
+"""The model that `--pretrained` studies."""
 
 PROGRAM = """
 import sys
@@ -89,17 +95,61 @@ def demo(out: Path) -> Path:
     return write_report([out / name for name in METHODS], out / "report.html")
 
 
+def demo_pretrained(out: Path, rows: int | None = None) -> Path:
+    """Evaluate a shipped model with and without thoughts, audit it, inspect it, and report; nothing is trained.
+
+    Args:
+        out: Where its copy goes; that of an earlier demo there is replaced.
+        rows: Only the first so many test rows; default: all.
+
+    Returns:
+        The report. Beside it lies `results.json` with the figures.
+
+    Raises:
+        DemoError: A command failed.
+        RecipeError: There are not so many rows.
+    """
+    task = read_recipe(pretrained_models()[SHIPPED]).task
+    all_rows = int(task.describe()["test_rows"])
+    if rows is not None and not 2 <= rows <= all_rows:
+        raise RecipeError("unspoken demo", [f"rows: {rows} of {all_rows:,} test rows; give 2 to {all_rows:,}"])
+    run, few = out / SHIPPED, out / "rows.jsonl"
+    for earlier in (run, few):
+        files.remove(earlier)
+    started = time.monotonic()
+    copy_pretrained(SHIPPED, run)
+    which = ["--split", "test"]
+    if rows is not None:
+        make(task.model_copy(update={"test_rows": rows}), "test", few)
+        which = ["--data", str(few)]
+    _run_all([Job(f"{verb} {SHIPPED}", ([verb, str(run), *which],)) for verb in ("audit", "inspect", "eval")], out)
+    figures = {
+        "seconds": round(time.monotonic() - started, 1),
+        "methods": {SHIPPED: files.read_json(run / RESULTS)},
+        "necessity": {SHIPPED: files.read_json(run / AUDIT)["necessity"]},
+        "test_rows": all_rows,
+    }
+    files.write_json(out / "results.json", figures)
+    return write_report([run], out / "report.html")
+
+
 def table(results: Mapping[str, Any]) -> str:
     """The figures of a demo as lines of text."""
-    lines = [f"{'method':<10} {'accuracy':>8}  {'95% interval':<16} {'thoughts zeroed':>15} {'words':>6} {'passes':>7}"]
+    width = max(10, *map(len, results["methods"]))
+    lines = [
+        f"{'method':<{width}} {'accuracy':>8}  {'95% interval':<16} {'thoughts zeroed':>15} {'words':>6} {'passes':>7}"
+    ]
     for name, figures in results["methods"].items():
         low, high = figures["interval"]
         zeroed = f"{figures['accuracy_without_thoughts']:.3f}" if figures["thoughts_per_answer"] else "has none"
         lines.append(
-            f"{name:<10} {figures['accuracy']:>8.3f}  [{low:.3f}, {high:.3f}] {zeroed:>16} "
+            f"{name:<{width}} {figures['accuracy']:>8.3f}  [{low:.3f}, {high:.3f}] {zeroed:>16} "
             f"{figures['tokens_per_answer']:>6.1f} {figures['passes_per_answer']:>7.1f}"
         )
     lines += [f"{name}: {necessity['sentence']}" for name, necessity in results["necessity"].items()]
+    if "test_rows" in results:
+        (n,) = {figures["n"] for figures in results["methods"].values()}
+        lines.append(f"{n:,} of {results['test_rows']:,} test rows, {results['seconds']} s")
     return "\n".join(lines)
 
 

@@ -28,7 +28,7 @@ from unspoken.model import LatentConfig, LatentForCausalLM
 from unspoken.model.scratch import new_decoder
 from unspoken.recipe import Recipe
 from unspoken.records import Example, Ledger, Split, TokenizedExample
-from unspoken.seeing import encoder_of, image_slots_of, tokenize_with_images
+from unspoken.seeing import embedding_heads_of, encoder_of, image_slots_of, tokenize_with_images
 from unspoken.tasks.base import Task
 
 logger = logging.getLogger(__name__)
@@ -190,15 +190,17 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LatentFor
         pad_token_id=tokenizer.pad_token_id,
         image_token_id=image_token(tokenizer) if settings.vision else None,
         vision=image_slots_of(recipe) if settings.vision else None,
+        embedding_heads=embedding_heads_of(recipe),
     )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.train.seed)  # parameters of the source
+        torch.manual_seed(recipe.train.seed)  # parameters of the source, of image slots and heads
         model = LatentForCausalLM.from_decoder(decoder, config)
     if model.model.image_slots is not None and model.model.image_slots.encoder is not None:
         model.model.image_slots.encoder.load_state_dict(encoder_of(recipe).model.state_dict())
     if isinstance(earlier, LatentForCausalLM):
         _keep("thought source", earlier.model.thought_source, model.model.thought_source)
         _keep("image slots", earlier.model.image_slots, model.model.image_slots)
+        _keep("embedding heads", earlier.embedding_heads, model.embedding_heads)
     return model
 
 

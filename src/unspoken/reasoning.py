@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from unspoken.answer import lens, mistakes, prompt_of, room_behind
+from unspoken.answer import example_of, lens, mistakes, prompt_of, room_behind
 from unspoken.errors import RecipeError
 from unspoken.run_directory import Run
 from unspoken.thoughts import Policy
@@ -58,10 +58,11 @@ class Reasoning:
 @torch.no_grad()
 def reason(
     run: Run,
-    question: str,
+    question: str | None = None,
     *,
     num_trajectories: int = 1,
     images: Sequence[Path | str] = (),
+    captions: Sequence[str] = (),
     fuse: str = "vote",
     temperature: float = 1.0,
     token_temperature: float = 0.0,
@@ -75,9 +76,10 @@ def reason(
 
     Args:
         run: The model and how it was trained.
-        question: The text of the question.
+        question: The text of the question; left out where frames of a story make it.
         num_trajectories: How often, 1 to 64.
         images: Image files that it is about, for a model that sees.
+        captions: Of each image, for a model that tells stories.
         fuse: How the answers are brought together: vote, likelihood, value or weighted.
         temperature: Of thoughts and of stopping; 0 takes the likeliest.
         token_temperature: Of the words; 0 takes the likeliest.
@@ -88,17 +90,18 @@ def reason(
         return_all_trajectories: Give all of them, instead of the one that the answer is taken from.
 
     Raises:
-        RecipeError: A number is out of range, nothing is left to chance, or the method has no thoughts.
+        RecipeError: A number is out of range, nothing is left to chance, the method has no thoughts, or an image or
+            caption cannot be used.
         DataError: A word is not in the vocabulary, or the question is too long for the model.
     """
     chance = Chance(temperature, spread, token_temperature)
     most = run.recipe.method.most_thoughts(run.stage) if num_thoughts is None else num_thoughts
-    problems = mistakes(run, question, images, num_thoughts, max_new_tokens)
+    problems = mistakes(run, question, images, captions, num_thoughts, max_new_tokens)
     problems += mistakes_of_drawing(run.model, num_trajectories, chance, thinks=most > 0)
     problems += _mistakes_of_fusion(run, fuse, chance, thinks=most > 0)
     if problems:
         raise RecipeError("unspoken run", problems)
-    prompt = prompt_of(run, question, images, num_thoughts)
+    prompt = prompt_of(run, example_of(run, question, images, captions), num_thoughts)
     room = room_behind(run, prompt)
     drawn = rollout(
         run.model,

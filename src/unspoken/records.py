@@ -66,6 +66,8 @@ class Example:
             all but the first are written as the first. Empty when it offers none.
         direct_answers: What annotators answered who saw no choices; empty when nobody was asked.
         other_steps: Further reasonings that lead to the same answer, each as `steps`; training may take one an epoch.
+        captions: What is said of each image, in their order; empty where nothing is.
+        next_image: Path of the image that the answer describes and nobody sees; None where there is none.
     """
 
     id: str
@@ -80,6 +82,8 @@ class Example:
     choices: tuple[str, ...] = ()
     direct_answers: tuple[str, ...] = ()
     other_steps: tuple[tuple[str, ...], ...] = ()
+    captions: tuple[str, ...] = ()
+    next_image: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +145,8 @@ class TokenizedExample:
         images: What fills the image slots, in order.
         choices: Each choice as `answer`, with its start and the end-of-sequence token.
         other_steps: As in `Example`, each step with its ending.
+        foreseen: Unit vectors of the next image and of the answer in the space of the model's heads, (2, E); None
+            without heads.
     """
 
     id: str
@@ -155,6 +161,7 @@ class TokenizedExample:
     images: tuple[ImageInput, ...] = ()
     choices: tuple[Tokens, ...] = ()
     other_steps: tuple[tuple[Tokens, ...], ...] = ()
+    foreseen: npt.NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,6 +178,7 @@ class StagedExample:
         num_forced: In a prompt, how many of its last tokens already belong to the output (an answer start that the
             method gives instead of having it generated).
         images: As in `TokenizedExample`.
+        foreseen: As in `TokenizedExample`.
     """
 
     id: str
@@ -180,6 +188,7 @@ class StagedExample:
     first_thought: int | None
     num_forced: int = 0
     images: tuple[ImageInput, ...] = ()
+    foreseen: npt.NDArray[np.float32] | None = None
 
 
 class Batch(TypedDict):
@@ -191,6 +200,7 @@ class Batch(TypedDict):
         position_ids: (B, L) 0 at the first real position of each row; padding holds 0.
         labels: (B, L) as in `StagedExample`; padding is `IGNORED`. Absent in a batch of prompts.
         images: (B, I, ...) arrays of the images, zeros where a row has fewer than I. Absent where no row has one.
+        foreseen: (B, 2, E) what the heads of the model are to tell, beside labels. Absent where no row has any.
     """
 
     input_ids: Tensor
@@ -198,6 +208,7 @@ class Batch(TypedDict):
     position_ids: Tensor
     labels: NotRequired[Tensor]
     images: NotRequired[Tensor]
+    foreseen: NotRequired[Tensor]
 
 
 Verdict: TypeAlias = Literal["right", "wrong", "no answer"]

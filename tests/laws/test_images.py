@@ -33,8 +33,8 @@ class Array:
         return self.values
 
 
-def seeing_model(arch="gpt2", kind="queries", encoder=None, **kwargs):
-    settings = {**PROJECTORS[kind], "feature_size": FEATURES, "encoder": encoder}
+def seeing_model(arch="gpt2", kind="queries", encoder=None, fusion=None, **kwargs):
+    settings = {**PROJECTORS[kind], "feature_size": FEATURES, "encoder": encoder, "fusion": fusion}
     return tiny_model(arch, image_token_id=IMAGE, vision=settings, **kwargs)
 
 

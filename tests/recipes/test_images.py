@@ -108,7 +108,7 @@ def test_one_question_is_asked_about_one_image(tmp_path, capsys):
 def test_images_for_a_model_without_eyes_are_refused(capsys):
     run = Path(__file__).parents[1] / "models" / "hops-coconut"
     assert main(["run", str(run), "a b ? a", "--image", "x.png"]) == 2
-    assert "image: this model sees none of the 1 images" in capsys.readouterr().err
+    assert "images: this model sees none of the 1 images" in capsys.readouterr().err
 
 
 def test_words_alone_are_read_by_a_model_without_eyes(tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tests.unit.trajectories.runs import TRAINED, policy_run, question
 
-from unspoken.answer import ask, lens, prompt_of
+from unspoken.answer import ask, example_of, lens, prompt_of
 from unspoken.errors import DataError, RecipeError
 from unspoken.reasoning import reason, render
 from unspoken.run_directory import open_run
@@ -45,7 +45,7 @@ def test_what_is_returned_is_what_a_rollout_draws(halting):
     found = reason(run, question(run), num_trajectories=6, seed=3, return_all_trajectories=True, fuse="value")
     drawn = rollout(
         run.model,
-        [prompt_of(run, question(run), (), None)],
+        [prompt_of(run, example_of(run, question(run), (), ()), None)],
         siblings=6,
         chance=Chance(),
         generator=torch.Generator().manual_seed(3),
@@ -115,7 +115,7 @@ def test_all_mistakes_are_named_at_once(plain):
         "question",
         "thoughts",
         "max_new_tokens",
-        "image",
+        "images",
         "trajectories",
         "temperature",
         "token_temperature",

@@ -17,7 +17,7 @@ END = -1
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A GPT-2 shape and a batch of rows of equal length: question, marker, thoughts, marker, answer.
+    """A shape of decoder and a batch of rows of equal length: question, marker, thoughts, marker, answer.
 
     Attributes:
         name: Of the case.
@@ -30,6 +30,7 @@ class Case:
         question: Tokens.
         thoughts: Slots.
         answer: Tokens that are trained.
+        arch: Architecture.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Case:
     question: int = 200
     thoughts: int = 6
     answer: int = 20
+    arch: str = "gpt2"
 
 
 BESIDE_EACH_OTHER = Case(
@@ -87,7 +89,7 @@ def build(
 ) -> tuple[PreTrainedModel, LatentForCausalLM]:
     """The plain decoder and a latent model over the same weights, dropout off."""
     decoder = new_decoder(
-        "gpt2",
+        case.arch,
         layers=case.layers,
         heads=case.heads,
         width=case.width,

@@ -45,6 +45,22 @@ class Once(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
+def _run_to_read(text: str) -> Path:
+    from unspoken.pretrained import run_to_read
+
+    return run_to_read(text)
+
+
+def _run_to_write(text: str) -> Path:
+    from unspoken.errors import CheckpointError
+    from unspoken.pretrained import run_to_write
+
+    try:
+        return run_to_write(text)
+    except CheckpointError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
 def _recipe_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or the name of a shipped recipe (hops/coconut)")
     parser.add_argument("overrides", metavar="section.key=value", nargs="*", help="change settings of the recipe")
@@ -135,7 +151,7 @@ def _evaluate_released(legacy: "Translation", recipe: "Recipe") -> int:
 
 
 def _configure_eval(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="directory of a finished run")
+    parser.add_argument("run", type=_run_to_write, metavar="RUN", help="directory of a finished run")
     parser.add_argument(
         "overrides", metavar="key=value", nargs="*", help="settings of evaluate, e.g. controls=[zero,mean]"
     )
@@ -220,10 +236,19 @@ def _evaluate_many(arguments: argparse.Namespace) -> int:
 
 def _configure_audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "runs", type=Path, metavar="RUN", nargs="+", help="directory of a finished run; several: seeds of one recipe"
+        "runs",
+        type=_run_to_write,
+        metavar="RUN",
+        nargs="+",
+        help="directory of a finished run; several: seeds of one recipe",
     )
     parser.add_argument(
-        "--against", type=Path, metavar="RUN", nargs="+", default=[], help="runs to compare with on the same rows"
+        "--against",
+        type=_run_to_read,
+        metavar="RUN",
+        nargs="+",
+        default=[],
+        help="runs to compare with on the same rows",
     )
     _rows_arguments(parser)
     parser.add_argument(
@@ -266,7 +291,7 @@ def _audit(arguments: argparse.Namespace) -> int:
 
 
 def _configure_inspect(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="directory of a finished run")
+    parser.add_argument("run", type=_run_to_write, metavar="RUN", help="directory of a finished run")
     parser.add_argument("--example", type=int, metavar="N", action=Once, help="show row N; default: the first few")
     _rows_arguments(parser)
     parser.add_argument("--seed", type=int, default=0, action=Once, help="of controls and pairings")
@@ -302,10 +327,33 @@ def _rows_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _configure_run(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("run", type=Path, metavar="RUN", help="directory of a finished run")
-    parser.add_argument("question", metavar="QUESTION", help="premises and question, as the task writes them")
     parser.add_argument(
-        "--image", type=Path, metavar="FILE", nargs="+", default=[], help="images it is about, for a model that sees"
+        "run", type=_run_to_read, metavar="RUN", help="directory of a finished run, or a shipped model (prosqa-small)"
+    )
+    parser.add_argument(
+        "question",
+        metavar="QUESTION",
+        nargs="?",
+        help="premises and question, as the task writes them; left out where captions make it",
+    )
+    parser.add_argument(
+        "--images",
+        "--image",
+        type=Path,
+        metavar="FILE",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="images it is about, for a model that sees",
+    )
+    parser.add_argument(
+        "--captions",
+        "--caption",
+        metavar="TEXT",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="of each image, in the same order: the story so far, for a model that tells stories",
     )
     parser.add_argument("--thoughts", type=int, metavar="N", action=Once, help="think N times; default: as trained")
     parser.add_argument("--show-thoughts", action="store_true", help="the words each thought is closest to")
@@ -332,7 +380,8 @@ def _run(arguments: argparse.Namespace) -> int:
     answer = ask(
         open_run(arguments.run),
         arguments.question,
-        images=arguments.image,
+        images=arguments.images,
+        captions=arguments.captions,
         num_thoughts=arguments.thoughts,
         max_new_tokens=arguments.max_new_tokens,
         sample=arguments.sample,
@@ -354,7 +403,8 @@ def _reason(arguments: argparse.Namespace) -> int:
         open_run(arguments.run),
         arguments.question,
         num_trajectories=arguments.trajectories,
-        images=arguments.image,
+        images=arguments.images,
+        captions=arguments.captions,
         fuse=arguments.fuse or "vote",
         num_thoughts=arguments.thoughts,
         max_new_tokens=arguments.max_new_tokens,
@@ -447,7 +497,7 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 
 def _configure_report(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("runs", type=Path, metavar="RUN", nargs="+", help="directories of finished runs")
+    parser.add_argument("runs", type=_run_to_write, metavar="RUN", nargs="+", help="directories of finished runs")
     parser.add_argument("--out", type=Path, metavar="FILE", action=Once, help="default: report.html in the first run")
 
 
@@ -472,15 +522,23 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _configure_demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", type=Path, metavar="DIR", default=Path("runs/demo"), action=Once)
+    parser.add_argument("--pretrained", action="store_true", help="study a model that comes with Unspoken; no training")
+    parser.add_argument("--rows", type=int, metavar="N", action=Once, help="of --pretrained: only the first N rows")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", action=Once, help="default: runs/demo, or runs/demo-pretrained"
+    )
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    from unspoken.demo import demo, table
+    from unspoken.demo import demo, demo_pretrained, table
+    from unspoken.errors import RecipeError
     from unspoken.files import read_json
 
-    report = demo(arguments.out)
-    say(table(read_json(arguments.out / "results.json")))
+    if arguments.rows is not None and not arguments.pretrained:
+        raise RecipeError("unspoken demo", ["rows: it is about --pretrained; add that, or leave --rows out"])
+    out = arguments.out or Path("runs/demo-pretrained" if arguments.pretrained else "runs/demo")
+    report = demo_pretrained(out, arguments.rows) if arguments.pretrained else demo(out)
+    say(table(read_json(out / "results.json")))
     say(str(report))
     return DONE
 
@@ -499,6 +557,6 @@ VERBS: dict[str, Verb] = {
     "data check": Verb("account for every row, and find questions that files share", _configure_check, _check),
     "bench": Verb("speed and memory, beside the plain definition", _configure_bench, _bench),
     "report": Verb("one HTML file about one or more runs", _configure_report, _write_report),
-    "list": Verb("the methods, tasks, thoughts or recipes there are", _configure_list, _list),
+    "list": Verb("the methods, tasks, thoughts, recipes or pretrained models there are", _configure_list, _list),
     "demo": Verb("the main job, small: train, evaluate with controls, report", _configure_demo, _demo),
 }

@@ -55,13 +55,16 @@ def collate(
     )
     if any(row.images for row in rows):
         batch["images"] = _images(rows)
+    foreseen = [row.foreseen for row in rows if row.foreseen is not None]
+    if len(foreseen) == len(rows):
+        batch["foreseen"] = torch.from_numpy(np.stack(foreseen))
     return batch
 
 
 def inputs_of(batch: Batch, device: torch.device | str) -> dict[str, Tensor]:
-    """What a model reads of a batch, on its device: everything but the labels."""
+    """What a model reads of a batch, on its device: everything but what is right."""
     tensors: dict[str, Tensor] = {**batch}  # type: ignore[dict-item]
-    return {key: tensor.to(device) for key, tensor in tensors.items() if key != "labels"}
+    return {key: tensor.to(device) for key, tensor in tensors.items() if key not in ("labels", "foreseen")}
 
 
 def _images(rows: Sequence[StagedExample]) -> Tensor:

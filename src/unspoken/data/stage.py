@@ -58,4 +58,5 @@ def stage(
         first_thought=len(question) + markers if num_thoughts else None,
         num_forced=len(given),
         images=example.images,
+        foreseen=example.foreseen,
     )

@@ -12,6 +12,7 @@ from unspoken.config import EvaluateSettings
 from unspoken.data.tokenizer import image_token, thought_tokens
 from unspoken.device import best_device, environment, join_processes, rank
 from unspoken.errors import DataError, RecipeError
+from unspoken.evaluation import foreseen
 from unspoken.evaluation.captions.bleu import sacrebleu_bleu
 from unspoken.evaluation.captions.evaluated import measured, weighed
 from unspoken.evaluation.captions.measure import table as captions_table
@@ -24,7 +25,7 @@ from unspoken.recipe import Recipe, override
 from unspoken.recipe.contradictions import IMAGE_CONTROLS
 from unspoken.records import Evaluation, Prediction, Split
 from unspoken.run_directory import PREDICTIONS, RESULTS, Run, is_contrastive, open_run, read_recipe
-from unspoken.seeing import blank_image
+from unspoken.seeing import blank_image, space_of
 from unspoken.tasks import Task
 
 logger = logging.getLogger(__name__)
@@ -148,6 +149,21 @@ def _captions(opened: Run, recipe: Recipe, rows: Rows, conditions: dict[str, lis
     return {"captions": measured(recipe.task, rows.examples, conditions, num_tokens)}
 
 
+def _foreseen(opened: Run, recipe: Recipe, rows: Rows, conditions: dict[str, list[Prediction]]) -> dict[str, Any]:
+    """What the embedding heads are measured by, under the key of `results.json`; nothing where there are none."""
+    heads = recipe.model.embedding_heads
+    if heads is None or len(rows.examples) < 2:
+        return {}
+    if missing := sum(row.foreseen is None for row in rows.tokenized):
+        logger.warning("%d rows have no next image, so what the heads foresee is not measured", missing)
+        return {}
+    tokens = thought_tokens(opened.tokenizer)
+    prompts = [recipe.method.prompt(row, opened.stage, tokens) for row in rows.tokenized]
+    clip, batch_size = space_of(heads).clip, recipe.evaluate.batch_size
+    found = foreseen.measured(opened.model, clip, recipe.task, rows.examples, prompts, conditions, batch_size)
+    return {"foreseen": found}
+
+
 def summarise(
     opened: Run, recipe: Recipe, rows: Rows, conditions: dict[str, list[Prediction]], data: str
 ) -> dict[str, Any]:
@@ -164,6 +180,7 @@ def summarise(
         **figures["none"],
         **{name: share for name, share in guesses.items() if share is not None},
         **_captions(opened, recipe, rows, conditions),
+        **_foreseen(opened, recipe, rows, conditions),
         "accuracy_without_thoughts": without["accuracy"] if without else None,
         "interval_without_thoughts": without["interval"] if without else None,
         "controls": {condition: values for condition, values in figures.items() if condition != "none"},
@@ -224,5 +241,10 @@ def table(results: dict[str, Any]) -> str:
             f"a guess among the choices {results['chance']:.3f}, the same answer always {results['majority']:.3f}"
         )
     if "captions" in results:
-        lines += ["", captions_table(results["captions"]["conditions"], results["captions"]["lost"])]
+        captions = results["captions"]
+        lines += ["", captions_table(captions["conditions"], captions["lost"])]
+        finished = round(captions["conditions"]["none"]["finished"]["value"] * captions["n"])
+        lines.append(f"{finished} of {captions['n']} captions are whole sentences that the model ended itself")
+    if "foreseen" in results:
+        lines += ["", foreseen.foreseen_table(results["foreseen"])]
     return "\n".join(lines)

@@ -1,16 +1,18 @@
-"""The same questions with something else to see: no image, a blank one, or that of another question.
+"""The same questions with something else to see: nothing, grey, what another question shows, or another order.
 
 A model that answers as well is not looking. These change what the model reads, not how it thinks.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from random import Random
 
 import numpy as np
 import numpy.typing as npt
 
 from unspoken.errors import DataError
 from unspoken.records import ImageInput, StagedExample
+from unspoken.tasks.chance import shuffled
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,6 +78,37 @@ def with_images_of_others(prompts: Sequence[StagedExample], seed: int = 0) -> li
     return found
 
 
+def with_images_in_another_order(prompts: Sequence[StagedExample], seed: int = 0) -> list[StagedExample]:
+    """The prompts with their own images in another order, drawn by the id of the row.
+
+    A row whose images are all alike, or that has one, keeps it.
+
+    Raises:
+        DataError: No row has two different images.
+    """
+    found = []
+    for prompt in prompts:
+        rng = Random(f"{seed}/{prompt.id}")
+        order = prompt.images
+        while _differ(prompt.images) and _alike(order, prompt.images):
+            order = shuffled(prompt.images, rng)
+        found.append(replace(prompt, images=order))
+    if not any(_differ(prompt.images) for prompt in prompts):
+        raise DataError("shuffled_images: no row has two different images to exchange; leave this control out")
+    return found
+
+
+def _differ(images: Sequence[ImageInput]) -> bool:
+    return not _alike(images[1:], images[:-1])
+
+
+def _alike(some: Sequence[ImageInput], others: Sequence[ImageInput]) -> bool:
+    """Whether the same is seen at every place."""
+    return all(
+        one is other or np.array_equal(one.array(), other.array()) for one, other in zip(some, others, strict=True)
+    )
+
+
 def image_controls(
     image_id: int, blank: ImageInput, seed: int = 0
 ) -> Mapping[str, Callable[[Sequence[StagedExample]], list[StagedExample]]]:
@@ -84,10 +117,11 @@ def image_controls(
     Args:
         image_id: Id of `<|image|>`.
         blank: A blank image.
-        seed: Of the pairing with other rows.
+        seed: Of the pairing with other rows, and of other orders.
     """
     return {
         "no_image": lambda prompts: without_images(prompts, image_id),
         "blank_image": lambda prompts: with_blank_images(prompts, blank),
         "another_image": lambda prompts: with_images_of_others(prompts, seed),
+        "shuffled_images": lambda prompts: with_images_in_another_order(prompts, seed),
     }

@@ -17,7 +17,7 @@ from unspoken.errors import RecipeError
 from unspoken.legacy.multimodal import MultimodalTranslator, is_multimodal
 from unspoken.legacy.released import KEYS, Translator
 
-_SECTIONS = frozenset({"task", "model", "method", "thoughts", "schedule", "train", "evaluate"})
+_SECTIONS = frozenset({"task", "model", "method", "thoughts", "schedule", "adversary", "train", "evaluate"})
 
 
 @dataclass(frozen=True, slots=True)

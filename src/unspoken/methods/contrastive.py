@@ -25,8 +25,9 @@ class Contrastive(Method):
     """Images and the texts that describe them, told apart from those of other rows (CLIP); it answers no questions."""
 
     name: Literal["contrastive"] = "contrastive"
-    caption: Literal["answer", "question", "steps"] = "answer"
-    """The text of a row that describes its image; with `steps` each step describes the image of the same number."""
+    caption: Literal["answer", "question", "steps", "captions"] = "answer"
+    """The text of a row that describes its image; with `steps` each step describes the image of the same number. Of a
+    story `answer` describes the next image, and `captions` are those of all images, the next one included."""
     embedding: PositiveInt = 64
     """Width of the space of images and texts; their similarity is the cosine there."""
     temperature: Positive = 0.07
@@ -75,11 +76,11 @@ class Contrastive(Method):
         """
         found, problems = list[Example](), list[str]()
         for example in examples:
-            captions = self._captions(example)
-            if captions and len(captions) == len(example.images):
-                found += _paired(example, captions)
+            captions, images = self._captions(example), self._images(example)
+            if captions and len(captions) == len(images):
+                found += _paired(example, images, captions)
             else:
-                problems.append(f"row {example.id}: {len(example.images)} images and {len(captions)} captions")
+                problems.append(f"row {example.id}: {len(images)} images and {len(captions)} captions")
         if problems:
             more = len(problems) - _MAX_LINES
             listed = "\n  ".join([*problems[:_MAX_LINES], *([f"and {more:,} more"] if more > 0 else [])])
@@ -91,12 +92,23 @@ class Contrastive(Method):
         return found
 
     def _captions(self, example: Example) -> Sequence[str]:
-        texts = {"answer": (example.answer,), "question": (example.question,), "steps": example.steps}[self.caption]
+        texts = {
+            "answer": (example.answer,),
+            "question": (example.question,),
+            "steps": example.steps,
+            "captions": (*example.captions, example.answer),
+        }[self.caption]
         return [text for text in texts if text.strip()]
 
+    def _images(self, example: Example) -> Sequence[str]:
+        following = () if example.next_image is None else (example.next_image,)
+        if self.caption == "captions":
+            return (*example.images, *following)
+        return following or example.images if self.caption == "answer" else example.images
 
-def _paired(example: Example, captions: Iterable[str]) -> Iterator[Example]:
-    several = len(example.images) > 1
-    for number, (image, caption) in enumerate(zip(example.images, captions, strict=True), 1):
+
+def _paired(example: Example, images: Sequence[str], captions: Iterable[str]) -> Iterator[Example]:
+    several = len(images) > 1
+    for number, (image, caption) in enumerate(zip(images, captions, strict=True), 1):
         id = f"{example.id}/{number}" if several else example.id
         yield Example(id=id, question="", steps=(), answer=caption, images=(image,))

@@ -18,6 +18,7 @@ class LatentConfig(PreTrainedConfig):
         checkpoint_passes: Recompute passes in the backward pass instead of keeping their activations.
         image_token_id: Id of `<|image|>`: a position that holds it is an image slot. None: the model sees no images.
         vision: How image slots are filled, see `unspoken.model.vision.ImageSlots`.
+        embedding_heads: What is guessed beside the words, see `EmbeddingHeads`. None: nothing.
     """
 
     model_type = "unspoken"
@@ -34,6 +35,7 @@ class LatentConfig(PreTrainedConfig):
         checkpoint_passes: bool = False,
         image_token_id: int | None = None,
         vision: dict[str, Any] | None = None,
+        embedding_heads: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
         if text_config is None or isinstance(text_config, dict):
@@ -48,6 +50,7 @@ class LatentConfig(PreTrainedConfig):
         self.checkpoint_passes = checkpoint_passes
         self.image_token_id = image_token_id
         self.vision = vision
+        self.embedding_heads = embedding_heads
         # tools above the model (Trainer, TRL, PEFT, generate) look for these at the top level
         kwargs.setdefault("vocab_size", decoder.vocab_size)
         kwargs.setdefault("hidden_size", decoder.hidden_size)

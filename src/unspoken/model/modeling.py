@@ -32,6 +32,7 @@ from transformers.utils import ModelOutput
 from unspoken.errors import RecipeError
 from unspoken.model.cache import growing_cache
 from unspoken.model.configuration import LatentConfig
+from unspoken.model.embedding_heads import EmbeddingHeads, states_before_words
 from unspoken.model.loss import head_logits, next_token_loss, trained_states
 from unspoken.model.passes import Sequence, Single, build_schedule
 from unspoken.model.vision import ImageSlots
@@ -62,12 +63,15 @@ class LatentCausalLMOutput(ModelOutput):
     """What `LatentForCausalLM` returns.
 
     Attributes:
-        loss: Cross entropy at labelled positions, when labels are given.
+        loss: Cross entropy at labelled positions, when labels are given; with heads also their weighted losses.
         logits: (B, kept, V); None when labels are given and `logits_to_keep` is not.
         past_key_values: As in `LatentModelOutput`.
         thoughts: As in `LatentModelOutput`.
         thought_mask: As in `LatentModelOutput`.
         num_passes: As in `LatentModelOutput`.
+        loss_words: The part of the loss that is of words; None without heads, where it is the loss.
+        loss_image: That of the guess about the next image, without its weight; None without heads.
+        loss_text: That of the guess about the answer, likewise.
     """
 
     loss: Tensor | None = None
@@ -76,6 +80,9 @@ class LatentCausalLMOutput(ModelOutput):
     thoughts: Tensor | None = None
     thought_mask: Tensor | None = None
     num_passes: int | None = None
+    loss_words: Tensor | None = None
+    loss_image: Tensor | None = None
+    loss_text: Tensor | None = None
 
 
 class LatentPreTrainedModel(PreTrainedModel):
@@ -270,6 +277,9 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
                 raise RecipeError("model", [f"{config.text_config.model_type} scales its logits by {unsupported}"])
         self.model = LatentModel(config, language_model)
         self.lm_head = lm_head or nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.embedding_heads: EmbeddingHeads | None = None
+        if config.embedding_heads is not None:
+            self.embedding_heads = EmbeddingHeads(config.embedding_heads, config.hidden_size)
         self.model.thought_source.attach(Vocabulary(self))
         table = self.model.get_input_embeddings()
         name = next(name for name, module in self.model.language_model.named_modules() if module is table)
@@ -354,6 +364,7 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
         use_cache: bool | None = None,
         logits_to_keep: int | Tensor | None = None,
         images: Tensor | None = None,
+        foreseen: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
         **kwargs: Any,
     ) -> LatentCausalLMOutput:
@@ -370,7 +381,9 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
             logits_to_keep: Logits of this many last columns (0: all) or of these columns. Default: all of them without
                 labels, and with labels none but those of the loss, which are not returned.
             images: See `LatentModel.forward`.
-            num_items_in_batch: See `next_token_loss`.
+            foreseen: What the heads are to tell, see `EmbeddingHeads.losses`; counts where there are labels.
+            num_items_in_batch: See `next_token_loss`. Of several micro-batches each counts by its words in the losses
+                of the heads, too.
             **kwargs: See `LatentModel.forward`.
         """
         output = self.model(
@@ -385,9 +398,15 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
         )
         states_BLD, softcap = output.last_hidden_state, self._softcap
         loss = logits = None
+        parts: dict[str, Tensor] = {}
         if labels is not None:
             states_ND, targets_N = trained_states(states_BLD, labels)
             loss = next_token_loss(head_logits(self.lm_head, states_ND, softcap), targets_N, num_items_in_batch)
+            if (heads := self.embedding_heads) is not None and foreseen is not None:
+                share = 1 if num_items_in_batch is None else targets_N.numel() / num_items_in_batch
+                losses = heads.losses(heads(states_before_words(states_BLD, labels)), foreseen)
+                parts = {"loss_words": loss, **{f"loss_{kind}": share * each for kind, each in losses.items()}}
+                loss = loss + share * sum(heads.weights[kind] * each for kind, each in losses.items())
         if labels is None or logits_to_keep is not None:
             kept = logits_to_keep if logits_to_keep is not None else 0
             columns = slice(-kept, None) if isinstance(kept, int) else kept
@@ -399,6 +418,7 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
             thoughts=output.thoughts,
             thought_mask=output.thought_mask,
             num_passes=output.num_passes,
+            **parts,
         )
 
 

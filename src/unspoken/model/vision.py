@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from unspoken.errors import RecipeError
+from unspoken.model.fusion import Fusion
 
 
 class Projector(nn.Module, ABC):
@@ -130,8 +131,8 @@ class ImageSlots(nn.Module):
     """Fills the image slots of a batch.
 
     Args:
-        settings: `slots`, `num_patches`, `feature_size`, `projector`; and `encoder`, the configuration of an encoder
-            that is part of the model, or None where features come in.
+        settings: `slots`, `num_patches`, `feature_size`, `projector`; `encoder`, the configuration of an encoder that
+            is part of the model, or None where features come in; and `fusion`, see `Fusion`, or None.
         width: D.
         std: See `Projector`.
     """
@@ -143,6 +144,8 @@ class ImageSlots(nn.Module):
         self.projector = build_projector(
             settings["projector"], self.num_patches, self.feature_size, self.slots, width, std
         )
+        fusion = settings.get("fusion")
+        self.fusion = Fusion(fusion, self.slots, width, std) if fusion else None
         encoder = settings.get("encoder")
         self.encoder: PreTrainedModel | None = None
         if encoder is not None:
@@ -168,6 +171,8 @@ class ImageSlots(nn.Module):
             )
         is_there_BI = torch.arange(images.size(1), device=embeds.device) < counts_B.unsqueeze(1)
         slots_NSD = self.projector(self._features(images[is_there_BI]))
+        if self.fusion is not None:
+            slots_NSD = self.fusion(slots_NSD, is_there_BI)
         return embeds.masked_scatter(is_image.unsqueeze(-1), slots_NSD.to(embeds.dtype))
 
     def _features(self, images: Tensor) -> Tensor:

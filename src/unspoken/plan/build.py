@@ -33,7 +33,8 @@ class Plan:
         rows: Training rows; None where the data is not given yet.
         steps_per_epoch: Optimizer steps of an epoch, or updates; None likewise.
         stages: The stage table, in order.
-        num_parameters: Exact from scratch, eyes included; None where the shape of a checkpoint is not known.
+        num_parameters: Exact from scratch, eyes and embedding heads included as far as they are known here; None
+            where the shape of a checkpoint is not known.
         vocabulary: Token embeddings; None likewise.
         eyes: What makes the model see, which may be known in part; None where it sees nothing.
         num_images: Different images of the training rows; None where the data is not given yet.
@@ -89,7 +90,7 @@ def plan(recipe: Recipe, processes: int | None = None) -> Plan:
     if shape is not None:
         seeing = 0 if eyes is None else eyes.num_parameters or 0
         of_source = _source_parameters(recipe, shape.width)
-        parameters = num_parameters(shape) + of_source + seeing
+        parameters = num_parameters(shape) + of_source + seeing + _head_parameters(recipe, shape.width)
     return Plan(
         recipe=recipe,
         batching=batching,
@@ -162,6 +163,25 @@ def _shape(recipe: Recipe, words: int | None) -> Shape | None:
     if model.tokenizer is not None or words is None:
         return None
     return new_shape(model, num_special_words() + sees + words)
+
+
+def _head_parameters(recipe: Recipe, width: int) -> int:
+    """Parameters of the embedding heads; 0 without, or where the configuration of their space is not here."""
+    settings = recipe.model.embedding_heads
+    if settings is None:
+        return 0
+    import torch
+    from transformers import CLIPConfig
+
+    from unspoken.model.embedding_heads import EmbeddingHeads
+
+    try:
+        space = CLIPConfig.from_pretrained(settings.space, revision=settings.revision, local_files_only=True)
+    except (OSError, ValueError):
+        return 0
+    with torch.device("meta"):
+        heads = EmbeddingHeads({**settings.model_dump(), "size": space.projection_dim}, width)
+    return sum(parameter.numel() for parameter in heads.parameters())
 
 
 def _source_parameters(recipe: Recipe, width: int) -> int:

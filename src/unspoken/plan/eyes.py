@@ -13,6 +13,8 @@ from typing import Any
 from unspoken.config import VisionSettings
 from unspoken.plan.estimate import STATES_PER_LAYER, ImageCosts
 
+JOINT_VECTORS = 2
+"""Vectors of an image of which something is said, in the space of a CLIP."""
 _PIXEL_BYTES, _FEATURE_BYTES = 2, 4
 
 
@@ -47,7 +49,7 @@ class Eyes:
         settings: Their settings.
         slots: S; None where only the encoder's configuration would say it.
         encoder: None where there is no configuration of it here.
-        projector: Parameters of the projector; None where F or D is not known.
+        projector: Parameters of the projector, and of the fusion where there is one; None where F or D is not known.
     """
 
     settings: VisionSettings
@@ -118,7 +120,7 @@ def read_eyes(settings: VisionSettings | None, width: int | None) -> Eyes | None
     if settings is None:
         return None
     encoder = _encoder(settings)
-    pooled = 1 if settings.features == "pooled" else None
+    pooled = {"pooled": 1, "joint": JOINT_VECTORS}.get(settings.features)
     slots = settings.slots or pooled or (encoder.patches if encoder else None)
     projector = None
     if encoder is not None and slots is not None and width is not None:
@@ -145,8 +147,8 @@ def _encoder(settings: VisionSettings) -> Encoder | None:
         num_parameters=sum(parameter.numel() for parameter in model.parameters()),
         layers=int(config.num_hidden_layers),
         heads=int(config.num_attention_heads),
-        width=int(config.hidden_size),
-        patches=1 if settings.features == "pooled" else patches,
+        width=int(config.projection_dim if settings.features == "joint" else config.hidden_size),
+        patches={"pooled": 1, "joint": JOINT_VECTORS}.get(settings.features, patches),
         positions=patches + 1,
         pixels=3 * int(config.image_size) ** 2,
     )
@@ -155,8 +157,13 @@ def _encoder(settings: VisionSettings) -> Encoder | None:
 def _projector_parameters(settings: VisionSettings, encoder: Encoder, slots: int, width: int) -> int:
     import torch
 
+    from unspoken.model.fusion import Fusion
     from unspoken.model.vision import build_projector
 
     with torch.device("meta"):
-        projector = build_projector(settings.projector, encoder.patches, encoder.width, slots, width, std=0.02)
-    return sum(parameter.numel() for parameter in projector.parameters())
+        parts: list[torch.nn.Module] = [
+            build_projector(settings.projector, encoder.patches, encoder.width, slots, width, std=0.02)
+        ]
+        if settings.fusion is not None:
+            parts.append(Fusion(settings.fusion.model_dump(), slots, width, std=0.02))
+    return sum(parameter.numel() for part in parts for parameter in part.parameters())

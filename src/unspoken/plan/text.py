@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 from unspoken.methods import Contrastive
+from unspoken.plan.adversary import adversary_lines
 from unspoken.plan.build import Plan
 from unspoken.plan.estimate import megabytes, minutes
 from unspoken.plan.eyes import Eyes
@@ -47,6 +48,7 @@ def render(plan: Plan) -> str:
         parts.append(f"Parameters  {plan.num_parameters:,} with {plan.vocabulary:,} token embeddings")
     if plan.eyes is not None:
         parts += _vision(plan.eyes, plan.num_images)
+    parts += _labelled("Adversary", adversary_lines(plan))
     if plan.estimate is not None:
         parts.append(f"Memory      about {megabytes(plan.estimate.memory)} a process, to be safe (estimate)")
         if plan.estimate.memory > MUCH_MEMORY and plan.estimate.smaller:
@@ -122,7 +124,8 @@ def _count(number: int, thing: str, things: str | None = None) -> str:
 
 
 def _labelled(label: str, lines: Sequence[str]) -> list[str]:
-    return [f"{label:<12}{lines[0]}", *(f"{'':<12}{line}" for line in lines[1:])]
+    """Lines behind a label that stands in front of the first."""
+    return [f"{label if not place else '':<12}{line}" for place, line in enumerate(lines)]
 
 
 def _table(plan: Plan) -> list[str]:

@@ -5,17 +5,19 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
-from unspoken.config import EvaluateSettings, ModelSettings, TrainSettings
+from unspoken.config import AdversarySettings, EvaluateSettings, ModelSettings, TrainSettings, VisionSettings
 from unspoken.errors import RecipeError
 from unspoken.methods import Contrastive, Method, Reinforcement
 from unspoken.methods.reinforcement import PPO
+from unspoken.recipe.adversary_contradictions import adversary_problems
 from unspoken.recipe.problems import Problem, advice
 from unspoken.tasks import Task
 from unspoken.tasks.prosqa import ProsQA
+from unspoken.tasks.story_task import StoryTask
 
 DEFAULT_THOUGHTS: Mapping[str, Any] = {"name": "last_hidden"}
 CONTROLS = ("zero", "mean", "noise", "another_row", "removed")
-IMAGE_CONTROLS = ("no_image", "blank_image", "another_image")
+IMAGE_CONTROLS = ("no_image", "blank_image", "another_image", "shuffled_images")
 WITHOUT_FRONTIERS = frozenset(
     {"prontoqa", "gsm8k", "multiplication", "shapes", "aokvqa", "scienceqa", "toy_stories", "stories", "custom"}
 )
@@ -82,11 +84,13 @@ def contradictions(
     train: TrainSettings | None,
     evaluate: EvaluateSettings | None,
     thoughts: Mapping[str, Any],
+    adversary: AdversarySettings | None = None,
 ) -> list[Problem]:
     """Everything that does not fit together; a section that could not be read is None and is not judged."""
     problems: list[Problem] = []
     if model:
         problems += _model(model)
+        problems += _frozen_decoder(model, thoughts) if not model.train_decoder else []
     if train:
         problems += _train(train, method)
         problems += _trainer(train.trainer)
@@ -103,8 +107,12 @@ def contradictions(
         problems += _frontiers(method, task)
     if task and model and evaluate:
         problems += _images(task, model, evaluate)
+    if task and model and model.embedding_heads:
+        problems += _embedding_heads(task, model)
     if isinstance(method, Contrastive):
         problems += _contrastive(method, task, model, train, evaluate)
+    if adversary:
+        problems += adversary_problems(adversary, task, model, method, train, thoughts)
     return problems
 
 
@@ -268,26 +276,65 @@ def _evaluate(evaluate: EvaluateSettings) -> Iterator[Problem]:
 
 def _images(task: Task, model: ModelSettings, evaluate: EvaluateSettings) -> Iterator[Problem]:
     if model.vision is None:
+        may_see = task.has_images or isinstance(task, StoryTask)
         # written out it is meant: the same recipe without its eyes, where these controls are left out
-        if task.has_images and "vision" in model.model_fields_set:
+        if may_see and "vision" in model.model_fields_set:
             return
         for control in evaluate.controls:
             if control in IMAGE_CONTROLS:
                 text = f"{control} takes away what a model sees, and this one sees nothing; set model.vision"
-                if task.has_images:
+                if may_see:
                     text += ", or model.vision: null to read the words alone"
                 yield Problem("evaluate.controls", text)
         return
     if not task.has_images:
         yield Problem("model.vision", f"the rows of task {task.model_dump()['name']} name no images; take it out")
-    if model.vision.path is None:
-        if model.vision.width % model.vision.heads:
-            yield Problem("model.vision.width", f"it must be a multiple of heads ({model.vision.heads})")
-        if model.vision.image_size % model.vision.patch_size:
-            yield Problem("model.vision.image_size", f"it must be a multiple of patch_size ({model.vision.patch_size})")
-        if not model.vision.train_encoder:
+    yield from _eyes(task, model, model.vision)
+
+
+def _eyes(task: Task, model: ModelSettings, vision: VisionSettings) -> Iterator[Problem]:
+    if vision.features == "joint":
+        yield from _joint(task, vision)
+    fusion = vision.fusion
+    if fusion and model.path is None and model.width % fusion.heads:
+        yield Problem("model.vision.fusion.heads", f"model.width={model.width} is not a multiple of {fusion.heads}")
+    if vision.path is None:
+        if vision.width % vision.heads:
+            yield Problem("model.vision.width", f"it must be a multiple of heads ({vision.heads})")
+        if vision.image_size % vision.patch_size:
+            yield Problem("model.vision.image_size", f"it must be a multiple of patch_size ({vision.patch_size})")
+        if not vision.train_encoder:
             text = "a new encoder that does not learn makes nothing of images; set it to true, or set path"
             yield Problem("model.vision.train_encoder", text)
+
+
+def _joint(task: Task, vision: VisionSettings) -> Iterator[Problem]:
+    if vision.path is None or vision.train_encoder:
+        text = "joint takes images and captions into the space of a CLIP that stays as it is"
+        yield Problem("model.vision.features", f"{text}; set model.vision.path to one, and train_encoder: false")
+    if not task.is_caption:
+        name = task.model_dump()["name"]
+        text = f"joint is for images of which something is said, and rows of {name} say nothing of each"
+        yield Problem("model.vision.features", f"{text}; set patches or pooled")
+
+
+def _embedding_heads(task: Task, model: ModelSettings) -> Iterator[Problem]:
+    if not task.is_caption:
+        name = task.model_dump()["name"]
+        text = f"they guess the next image of a story, and rows of {name} have none"
+        yield Problem("model.embedding_heads", f"{text}; take them out, or choose toy_stories or stories")
+    heads = model.embedding_heads
+    if heads and heads.image_weight == heads.text_weight == 0:
+        yield Problem("model.embedding_heads", "with both weights 0 nothing trains them; take them out or raise one")
+
+
+def _frozen_decoder(model: ModelSettings, thoughts: Mapping[str, Any]) -> Iterator[Problem]:
+    if model.lora:
+        yield Problem("model.lora", "adapters of a language model that does not learn; set train_decoder: true")
+    if model.path is None:
+        yield Problem("model.train_decoder", "a language model from scratch has to learn; set it to true, or set path")
+    if not (model.vision or model.embedding_heads) and thoughts == DEFAULT_THOUGHTS:
+        yield Problem("model.train_decoder", "nothing is left to learn; set it to true")
 
 
 def _method(method: Method, thoughts: Mapping[str, Any]) -> Iterator[Problem]:
@@ -386,8 +433,9 @@ def _frontiers(method: Method, task: Task) -> Iterator[Problem]:
 
 NOT_OF_CLIP = frozenset(
     {"path", "weights", "revision", "arch", "dropout", "init_std", "lora", "marker_init", "checkpoint_passes"}
+    | {"train_decoder", "embedding_heads"}
 )
-NOT_OF_CLIP_EYES = frozenset({"path", "revision", "features", "slots", "projector", "cache"})
+NOT_OF_CLIP_EYES = frozenset({"path", "revision", "features", "slots", "projector", "fusion", "cache"})
 """Settings of `model` and of `model.vision` that mean nothing where a CLIP is trained."""
 
 

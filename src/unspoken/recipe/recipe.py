@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from pydantic import Field, SerializeAsAny, ValidationError
 
-from unspoken.config import EvaluateSettings, ModelSettings, Settings, TrainSettings
+from unspoken.config import AdversarySettings, EvaluateSettings, ModelSettings, Settings, TrainSettings
 from unspoken.errors import RecipeError
 from unspoken.legacy import Translation, is_legacy, translate
 from unspoken.methods import METHODS, Method
@@ -45,6 +45,8 @@ class Recipe(Settings):
     """What fills a thought slot: `name` chooses it, the other keys are its settings."""
     schedule: dict[str, Any] = Field(default_factory=lambda: {"name": "sequential"})
     """In which order passes fill the slots; default: single where the thoughts read no state, else sequential."""
+    adversary: AdversarySettings | None = None
+    """A judge of captions beside the loss; without the section there is none."""
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
 
@@ -163,6 +165,9 @@ def sparse(recipe: Recipe) -> dict[str, Any]:
         kept["thoughts"] = values["thoughts"]
     if recipe.thoughts != DEFAULT_THOUGHTS or recipe.schedule != {"name": "sequential"}:
         kept["schedule"] = values["schedule"]
+    if recipe.adversary is not None:
+        changed = recipe.adversary.model_dump(mode="json", exclude_defaults=True)
+        kept["adversary"] = {"signal": recipe.adversary.signal, **changed}
     return {key: kept[key] for key in values if kept.get(key)}
 
 
@@ -172,6 +177,8 @@ def _resolve(values: Mapping[str, Any], where: str, origins: Mapping[str, str], 
     task = reader.choose("task", values.get("task"), TASKS)
     model = reader.read(ModelSettings, "model", values.get("model"))
     method = reader.choose("method", values.get("method"), METHODS)
+    given = values.get("adversary")
+    adversary = None if given is None else reader.read(AdversarySettings, "adversary", given)
     train = reader.read(TrainSettings, "train", values.get("train"))
     evaluate = reader.read(EvaluateSettings, "evaluate", values.get("evaluate"))
     thoughts = reader.mapping("thoughts", values.get("thoughts")) or dict(DEFAULT_THOUGHTS)
@@ -181,7 +188,13 @@ def _resolve(values: Mapping[str, Any], where: str, origins: Mapping[str, str], 
     found = source_problems(thoughts, schedule, width)
     reader.problems += found
     reader.problems += contradictions(
-        task=task, model=model, method=method, train=train, evaluate=evaluate, thoughts=thoughts
+        task=task,
+        model=model,
+        method=method,
+        train=train,
+        evaluate=evaluate,
+        thoughts=thoughts,
+        adversary=adversary,
     )
     if reader.problems:
         raise RecipeError(where, [_line_of(problem, origins) for problem in reader.problems])
@@ -196,6 +209,7 @@ def _resolve(values: Mapping[str, Any], where: str, origins: Mapping[str, str], 
         method=method,
         thoughts=thoughts,
         schedule=schedule or default_schedule(thoughts),
+        adversary=adversary,
         train=train,
         evaluate=evaluate,
     )

@@ -91,7 +91,7 @@ def loss(runs: Sequence[ReportedRun]) -> Picture | None:
     if any(sum(line.loss is not None for line in run.lines) > MAX_POINTS for run in runs if not run.earns):
         caption += " Neighbours are averaged."
     caption += " Logarithmic scale." if log else ""
-    return _picture("loss", "Training loss", caption, alt, curves, scale)
+    return picture_of("loss", "Training loss", caption, alt, curves, scale)
 
 
 def validation(runs: Sequence[ReportedRun]) -> Picture | None:
@@ -111,7 +111,7 @@ def validation(runs: Sequence[ReportedRun]) -> Picture | None:
         if curve.points
     )
     caption = "Each time at the stage that training had reached. Shaded around a line: 95% interval."
-    return _picture("validation", "Validation accuracy while training", caption, alt, curves, scale)
+    return picture_of("validation", "Validation accuracy while training", caption, alt, curves, scale)
 
 
 def rewards(runs: Sequence[ReportedRun]) -> list[Picture]:
@@ -175,7 +175,7 @@ def _earned(
         + (f", at the last validation {curve.checks[-1][1]:.3g}" if curve.checks else "")
         for curve in shown
     )
-    return _picture(name.replace("_", "-"), title, caption, alt, shown, scale)
+    return picture_of(name.replace("_", "-"), title, caption, alt, shown, scale)
 
 
 def _values(run: ReportedRun, name: str) -> list[tuple[float, float]]:
@@ -201,7 +201,7 @@ def _measure(runs: Sequence[ReportedRun], name: str, title: str, caption: str) -
     alt = "; ".join(
         f"{curve.name}: from {curve.points[0][1]:.3g} to {curve.points[-1][1]:.3g}" for curve in curves if curve.points
     )
-    return _picture(name.replace("_", "-"), title, caption, alt, curves, scale)
+    return picture_of(name.replace("_", "-"), title, caption, alt, curves, scale)
 
 
 def _gradients(index: int, run: ReportedRun) -> Picture | None:
@@ -226,7 +226,7 @@ def _gradients(index: int, run: ReportedRun) -> Picture | None:
     if len(thoughts) > MOST_THOUGHTS:
         caption += f" The first {MOST_THOUGHTS} of {len(thoughts)} thoughts."
     title = f"What learning says to the thoughts of {fitted(run.label, 24)}"
-    return _picture(f"gradients-{index}", title, caption, alt, curves, scale)
+    return picture_of(f"gradients-{index}", title, caption, alt, curves, scale)
 
 
 def averaged(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
@@ -269,9 +269,19 @@ def _courses(curves: Sequence[Curve]) -> dict[Course, str]:
     return {taken: ", ".join(who) for taken, who in names.items()}
 
 
-def _picture(
+def picture_of(
     name: str, title: str, caption: str, alt: str, curves: Sequence[Curve], scale: Callable[["Axes"], None]
 ) -> Picture:
+    """Curves over the same steps, each named at its end, below the stages on the way.
+
+    Args:
+        name: Id of the figure.
+        title: What it is about.
+        caption: How to read it.
+        alt: What the curves show, in words.
+        curves: They; those without points are left out.
+        scale: Sets the axes.
+    """
     shown = [curve for curve in curves if curve.points]
     courses = _courses(shown)
     strips = [(taken, "stage" if len(courses) == 1 else who) for taken, who in courses.items()]

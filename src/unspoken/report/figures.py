@@ -7,6 +7,7 @@ from unspoken.records import Evaluation
 from unspoken.report.audit_figures import budget, costs
 from unspoken.report.curves import health, loss, rewards, validation
 from unspoken.report.findings import control, in_order, percent, with_interval
+from unspoken.report.loss_parts import parts_of_loss
 from unspoken.report.panel import WIDTH, Box, Panel, Picture, beside, colour, fitted, mark, panel, percent_axis
 from unspoken.report.read import ReportedRun
 from unspoken.report.svg import FAINT, draw
@@ -30,7 +31,7 @@ def pictures_of_audit(runs: Sequence[ReportedRun]) -> list[Picture]:
 def pictures_of_training(runs: Sequence[ReportedRun]) -> list[Picture]:
     """How it was learned."""
     losses, checked = loss(runs), validation(runs)
-    return [picture for picture in (losses, *rewards(runs), checked, *health(runs)) if picture]
+    return [picture for picture in (losses, *parts_of_loss(runs), *rewards(runs), checked, *health(runs)) if picture]
 
 
 def necessity(runs: Sequence[ReportedRun]) -> Picture | None:
@@ -41,17 +42,17 @@ def necessity(runs: Sequence[ReportedRun]) -> Picture | None:
     inside = sum(ROW * (len(conditions) + 1) + GAP for _, _, conditions in groups)
 
     def paint(figure: "Figure") -> None:
-        view = panel(figure, 1.05, 0.45, WIDTH - 1.65, inside)
+        view = panel(figure, 1.2, 0.45, WIDTH - 1.8, inside)
         view.axes.set(xlim=(0, 1), ylim=(0, inside), xlabel="accuracy")
         view.axes.yaxis.set_ticks([])
         percent_axis(view.axes, "x")
         y = inside - ROW / 2
         for index, name, conditions in groups:
-            view.write(-0.98, y, fitted(name, 52), fontweight="bold", ha="left")
+            view.write(-1.13, y, fitted(name, 52), fontweight="bold", ha="left")
             for row, (condition, figures) in enumerate(conditions):
                 y -= ROW
                 _bar(view, figures, y, index, hollow=row > 0)
-                view.write(-0.12, y, fitted(condition, 13), ha="right", color=FAINT)
+                view.write(-0.12, y, fitted(condition, 15), ha="right", color=FAINT)
                 view.write(view.width + 0.1, y, percent(figures.accuracy), ha="left")
             y -= ROW + GAP
 
@@ -59,9 +60,11 @@ def necessity(runs: Sequence[ReportedRun]) -> Picture | None:
         f"{name}: " + ", ".join(f"{condition} {with_interval(figures)}" for condition, figures in conditions)
         for _, name, conditions in groups
     )
-    title = "Accuracy, and what is left without the thoughts"
+    names = {name for run in runs if run.results for name in run.results.controls}
+    changed = "thoughts or images" if any(control(name).takes in ("images", "order") for name in names) else "thoughts"
+    title = f"Accuracy, and what is left without the {changed}"
     caption = (
-        "Filled: as trained. Hollow: the same questions, with something else in the place of the thoughts. "
+        f"Filled: as trained. Hollow: the same questions, with something else in the place of the {changed}. "
         "Bars: 95% intervals."
     )
     return Picture("necessity", draw("necessity", f"{title}. {alt}", WIDTH, inside + 0.5, paint), title, caption)

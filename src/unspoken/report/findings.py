@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal, Protocol, TypeAlias
 
+from unspoken.report.captioned import COPIED, FLOOR, TRAINED, Captioned, Measure
 from unspoken.report.drawn import Drawn, Figures
 from unspoken.report.read import ReportedRun, Results
 from unspoken.run_directory import RECIPE
@@ -39,12 +40,12 @@ class Control:
     Attributes:
         short: What stands in the place of the thoughts, in a table or beside a bar.
         phrase: The same in a sentence.
-        takes: What it takes away: thoughts as such, what they hold, or what is seen.
+        takes: What it takes away: thoughts as such, what they hold, what is seen, or its order.
     """
 
     short: str
     phrase: str
-    takes: Literal["thoughts", "contents", "images"] = "contents"
+    takes: Literal["thoughts", "contents", "images", "order"] = "contents"
 
 
 CONTROLS = {
@@ -56,6 +57,7 @@ CONTROLS = {
     "no_image": Control("no image", "without its images", "images"),
     "blank_image": Control("blank image", "with a blank image in place of each", "images"),
     "another_image": Control("another's image", "with the images of another question", "images"),
+    "shuffled_images": Control("another order", "with its images in another order", "order"),
 }
 """By name, in the order in which they are told; the first one measured stands for all where there is room for one."""
 
@@ -129,8 +131,62 @@ def about(run: ReportedRun) -> list[str]:
     """What one evaluated run shows, a sentence each; an audit, which compares row by row, goes before the controls."""
     assert run.results, "only evaluated runs are told of"
     if run.audit is None:
-        return [finding(_name(run), run.results), *control_findings(run.results)]
-    return [f"{_name(run)} answers {with_interval(run.results.figures)} correctly.", *run.audit.questions]
+        told = [finding(_name(run), run.results), *control_findings(run.results)]
+    else:
+        told = [f"{_name(run)} answers {with_interval(run.results.figures)} correctly.", *run.audit.questions]
+    if not run.results.captions:
+        return told
+    captions = caption_findings(_name(run), run.results.captions, run.results.figures.n)
+    # captions are compared word by word where a task reads nothing from them, and then none is right
+    if any(each.num_right for each in (run.results.figures, *run.results.controls.values())):
+        return [*told, *captions]
+    return [*captions, *_under_controls(run.results.captions), "No caption is its reference word by word."]
+
+
+def caption_findings(name: str, captions: Captioned, n: int) -> list[str]:
+    """What captions are worth beside those that no model wrote, and how many of them are whole; empty if unmeasured."""
+    trained = captions.conditions[TRAINED]
+    if "cider_d" not in trained:
+        return []
+    clauses = []
+    for other, called in ((COPIED, "the last caption copied"), (FLOOR, "the caption of another row")):
+        measures = captions.conditions.get(other, {})
+        if "cider_d" in measures:
+            clauses.append(
+                f"{_beside(trained['cider_d'], measures['cider_d'])} {called}, {_plain(measures['cider_d'])}"
+            )
+    text = f"{name} writes captions with a CIDEr-D of {_plain(trained['cider_d'])}"
+    sentences = [f"{text}: {'; '.join(clauses)}." if clauses else f"{text}."]
+    if "finished" in trained:
+        low, high = trained["finished"].interval
+        share = f"{percent(trained['finished'].value)} [{_number(low)}, {_number(high)}]"
+        sentences.append(f"{share} of its {n:,} captions are whole sentences that it ended itself.")
+    return sentences
+
+
+def _under_controls(captions: Captioned) -> list[str]:
+    """What captions are worth under each control that was measured, in one sentence."""
+    trained, others = captions.conditions[TRAINED], captions.conditions
+    if "cider_d" not in trained:
+        return []
+    told = [
+        f"{control(name).phrase} {_plain(others[name]['cider_d'])}, "
+        f"{_beside(others[name]['cider_d'], trained['cider_d'])} that as trained"
+        for name in in_order(others.keys() & CONTROLS.keys())
+        if "cider_d" in others[name]
+    ]
+    return [f"Its CIDEr-D: {'; '.join(told)}."] if told else []
+
+
+def _beside(one: Measure, other: Measure) -> str:
+    if one.interval[0] > other.interval[1]:
+        return "better than"
+    return "worse than" if one.interval[1] < other.interval[0] else "not told apart from"
+
+
+def _plain(measure: Measure) -> str:
+    low, high = measure.interval
+    return f"{measure.value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def control_findings(results: Results) -> list[str]:
@@ -269,6 +325,12 @@ def _consequence(results: Results, names: Sequence[str]) -> str:
             "not shown": "the intervals overlap, so these rows do not show that it looks",
             "hurts": "it answers better so than with its own images",
         },
+        "order": {
+            "needed": "the order of its images is needed",
+            "helps": f"the order of its images helps{by}",
+            "not shown": "the intervals overlap, so these rows do not show that their order matters",
+            "hurts": "it answers better than with its images in order",
+        },
     }[control(names[0]).takes]
     return f"{', '.join(measured)}: {meanings[effect(trained, left[0])]}"
 
@@ -304,6 +366,8 @@ def _notes(runs: Sequence[ReportedRun], measured: Sequence[Results]) -> tuple[st
     notes = []
     if measured:
         notes.append("Brackets hold 95% Wilson intervals; a difference is named only where two of them do not touch.")
+    if any(results.captions for results in measured):
+        notes.append("Intervals of CIDEr-D are the middle 95% of resampled rows.")
     drawn = [run.drawn for run in runs if run.drawn]
     if drawn:
         notes.append("Intervals of trajectories are over questions, by the bootstrap where one counts in part.")

@@ -1,8 +1,10 @@
 """A run directory -> what a report says about it. The only file of the report that reads the disk."""
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,8 +12,10 @@ from pydantic import BaseModel, Field, PositiveInt, TypeAdapter, ValidationError
 
 from unspoken import files
 from unspoken.errors import CheckpointError, DataError
+from unspoken.evaluation.captions.evaluated import caption
 from unspoken.records import Evaluation, Prediction, Verdict
 from unspoken.report.audited import Audit, Count, Share
+from unspoken.report.captioned import MOST_STORIES, TRAINED, Captioned, Foreseen, Frame, Story, Version
 from unspoken.report.drawn import Drawn
 from unspoken.report.inspected import Finite, Inspection
 from unspoken.run_directory import (
@@ -25,14 +29,24 @@ from unspoken.run_directory import (
     RUN,
     TRAJECTORIES,
 )
+from unspoken.tasks import TASKS, Task
+from unspoken.tasks.stories_text import captions_told
 from unspoken.vision.image_files import locate
 from unspoken.vision.images import inspect_image, open_image
-from unspoken.vision.thumbnail import thumbnail
+from unspoken.vision.thumbnail import photograph, thumbnail
+
+_prediction = TypeAdapter(Prediction).validate_python
 
 Read = TypeVar("Read")
 Studied = TypeVar("Studied", Audit, Inspection, Drawn)
 
 GRADIENT = "thought_gradient_"
+FRAME_SIDE = 256
+"""Pixels on the longer side of a small copy where frames of stories are shown."""
+PARTS = ("loss_", "adversary_", "eval_adversary_")
+"""How the names of the parts of a loss begin, and of what is told of an adversary."""
+COUNTS = "_n"
+"""How the names of counts end, which are no part of anything."""
 
 
 class Line(BaseModel, frozen=True):
@@ -57,15 +71,18 @@ class Line(BaseModel, frozen=True):
     thought_cosine: Finite | None = None
     thought_rank: Finite | None = None
     gradients: dict[int, Finite] = Field(default_factory=dict)
+    parts: dict[str, Finite] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
-    def _gather_gradients(cls, values: Any) -> Any:
-        """`thought_gradient_2` becomes the item 2 of `gradients`."""
+    def _gather(cls, values: Any) -> Any:
+        """`thought_gradient_2` becomes the item 2 of `gradients`, `loss_image` an item of `parts`."""
         if not isinstance(values, Mapping):
             return values
         found = {name.removeprefix(GRADIENT): value for name, value in values.items() if name.startswith(GRADIENT)}
-        return {**values, "gradients": found}
+        numbers = {name: value for name, value in values.items() if type(value) in (int, float)}
+        parts = {name: value for name, value in numbers.items() if name.startswith(PARTS) and not name.endswith(COUNTS)}
+        return {**values, "gradients": found, "parts": parts}
 
 
 class Results(BaseModel, frozen=True):
@@ -76,12 +93,16 @@ class Results(BaseModel, frozen=True):
         controls: What is left when its thoughts are taken away, by the name of the control.
         chance: Accuracy of a guess among choices; None where there are none.
         majority: Accuracy of the same answer always.
+        captions: What its answers are worth as captions; None where they are none.
+        foreseen: What its heads guess of the image that comes next; None without heads.
     """
 
     figures: Evaluation
     controls: dict[str, Evaluation]
     chance: Share | None = None
     majority: Share | None = None
+    captions: Captioned | None = None
+    foreseen: Foreseen | None = None
     data: str
     data_sha256: str
     num_parameters: PositiveInt
@@ -101,6 +122,10 @@ class Named(BaseModel, frozen=True):
     """A section of a recipe that has a name."""
 
     name: str
+
+
+class Asked(Named, frozen=True, extra="allow"):
+    """The settings of the task, all of them."""
 
 
 class Thinking(Named, frozen=True):
@@ -124,7 +149,7 @@ class Evaluating(BaseModel, frozen=True):
 class Settings(BaseModel, frozen=True):
     """The settings that a report names."""
 
-    task: Named
+    task: Asked
     method: Named
     thoughts: Thinking
     train: Training
@@ -155,10 +180,12 @@ class Picture:
     Attributes:
         thumbnail: A small copy; None where its file cannot be used.
         problem: Why not.
+        shape: Width and height of the file in pixels.
     """
 
     thumbnail: str | None
     problem: str = ""
+    shape: tuple[int, int] = (1, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,7 +204,8 @@ class ReportedRun:
         inspection: What its thoughts hold; None before it was looked at.
         drawn: What several trajectories of a question are worth; None before they were drawn.
         answers: Of each verdict the first prediction: right, wrong, no answer.
-        pictures: Of their images, by the path.
+        stories: Where answers are captions the first rows, under every condition.
+        pictures: Of the images of both, by the path.
     """
 
     path: Path
@@ -191,6 +219,7 @@ class ReportedRun:
     inspection: Inspection | None
     drawn: Drawn | None
     answers: Sequence[Prediction]
+    stories: Sequence[Story]
     pictures: Mapping[str, Picture]
 
     @property
@@ -246,6 +275,8 @@ def _read_run(path: Path, label: str) -> ReportedRun:
     if (path / RESULTS).is_file():
         results = _read(path / RESULTS, _results, evaluate)
     answers = _answers(path / PREDICTIONS, evaluate) if results else ()
+    stories = _stories(path, results, task_of(resolved), evaluate) if results and results.captions else ()
+    shown = [*answers, *(story.trained for story in stories)]
     return ReportedRun(
         path=path,
         label=label,
@@ -263,7 +294,11 @@ def _read_run(path: Path, label: str) -> ReportedRun:
             path / TRAJECTORIES, TypeAdapter(Drawn), summary, "run `unspoken eval --trajectories` on it again"
         ),
         answers=answers,
-        pictures={image: _picture(image) for answer in answers for image in answer.images or ()},
+        stories=stories,
+        pictures={
+            image: _picture(image, are_frames=bool(stories))
+            for image in dict.fromkeys(each for row in shown for each in row.images or ())
+        },
     )
 
 
@@ -342,16 +377,64 @@ def _lines(file: Path, advice: str) -> tuple[Line, ...]:
 
 
 def _answers(file: Path, advice: str) -> tuple[Prediction, ...]:
-    predictions = _read_lines(file, TypeAdapter(Prediction).validate_python, advice)
+    predictions = _read_lines(file, _prediction, advice)
     order: tuple[Verdict, ...] = ("right", "wrong", "no answer")
     firsts = {verdict: next((row for row in predictions if row.verdict == verdict), None) for verdict in order}
     return tuple(row for row in firsts.values() if row)
 
 
-def _picture(image: str) -> Picture:
+def task_of(resolved: Resolved) -> Task | None:
+    """The task of a run; None where this version has none of that name and settings."""
+    settings = resolved.recipe.task.model_dump()
+    try:
+        return TASKS[settings["name"]].model_validate(settings)
+    except (KeyError, ValidationError):
+        return None
+
+
+def _stories(path: Path, results: Results, task: Task | None, advice: str) -> tuple[Story, ...]:
+    """The first rows, and what was written for them under every condition.
+
+    Raises:
+        CheckpointError: A file of predictions is missing, damaged or of other rows.
+    """
+    files_of = {TRAINED: path / PREDICTIONS}
+    # the name of a condition is part of a path
+    files_of |= {name: path / f"predictions.{name}.jsonl" for name in results.controls if re.fullmatch(r"\w+", name)}
+    written = {name: _read_lines(file, _prediction, advice)[:MOST_STORIES] for name, file in files_of.items()}
+    trained = written[TRAINED]
+    for name, rows in written.items():
+        if [row.id for row in rows] != [row.id for row in trained]:
+            raise CheckpointError(f"{files_of[name]} is about other rows than {files_of[TRAINED]}; {advice}")
+    return tuple(
+        Story(
+            frames=_frames(row),
+            expected=row.expected,
+            facts=task.facts(row.expected) if task else {},
+            versions=[_version(name, rows[place], task) for name, rows in written.items()],
+        )
+        for place, row in enumerate(trained)
+    )
+
+
+def _version(condition: str, row: Prediction, task: Task | None) -> Version:
+    if task is None:
+        return Version(condition, row, row.text.strip(), {})
+    text = caption(task, row)
+    return Version(condition, row, text, task.facts(text))
+
+
+def _frames(row: Prediction) -> tuple[Frame, ...]:
+    told, images = captions_told(row.question) or (), row.images or ()
+    return tuple(Frame(image, said or "") for image, said in zip_longest(images, told))
+
+
+def _picture(image: str, *, are_frames: bool) -> Picture:
     """A small copy of an image; the files of a run that came from elsewhere may lie elsewhere, too."""
     try:
         facts = inspect_image(locate(image, None))
-        return Picture(thumbnail(open_image(facts.path, facts)))
+        picture = open_image(facts.path, facts)
+        small = photograph(picture, FRAME_SIDE) if are_frames else thumbnail(picture)
+        return Picture(small, shape=picture.size)
     except DataError as error:
         return Picture(None, str(error))

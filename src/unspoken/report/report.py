@@ -13,7 +13,9 @@ from markupsafe import Markup, escape
 
 from unspoken import files
 from unspoken.errors import CheckpointError
-from unspoken.report import seen
+from unspoken.report import seen, told
+from unspoken.report.captioned import TRAINED, Story
+from unspoken.report.captioned_figures import AGAINST, WRITTEN, conditions_of, measured, pictures_of_captions
 from unspoken.report.drawn_figures import pictures_of_trajectories, ways_of
 from unspoken.report.figures import pictures, pictures_of_audit, pictures_of_training
 from unspoken.report.findings import QUESTIONS, control, find, in_order, percent, with_interval
@@ -26,6 +28,8 @@ from unspoken.report.svg import SERIES, printable
 
 MAX_LETTERS = 900
 """Letters of a question or an answer that are shown; all of them stand in predictions.jsonl."""
+MAX_CAPTION = 400
+"""Letters of the caption of a frame that are shown."""
 
 KINDS = {"train": "Training", "validation": "Validation", "test": "Test"}
 
@@ -77,6 +81,8 @@ def page(runs: Sequence[ReportedRun]) -> str:
         "percent": percent,
         "code": with_code,
         "shortened": lambda text: fitted(text, MAX_LETTERS),
+        "control_takes": lambda name: control(name).takes,
+        "brief": lambda text: fitted(text, MAX_CAPTION),
     }
     html = environment.get_template("page.html.jinja").render(
         title=_title(runs),
@@ -90,6 +96,15 @@ def page(runs: Sequence[ReportedRun]) -> str:
         pictures=pictures(runs),
         audited=[run for run in runs if run.audit],
         audit_pictures=pictures_of_audit(runs),
+        captioned=[run for run in runs if run.results and run.results.captions],
+        caption_pictures=pictures_of_captions(runs),
+        caption_conditions=conditions_of,
+        against=AGAINST,
+        written=WRITTEN,
+        measured=measured,
+        told=told,
+        shapes_of=shapes_of,
+        trained=TRAINED,
         inspected=[run for run in runs if run.inspection],
         inspection_pictures=pictures_of_contents(runs),
         drawn=[run for run in runs if run.drawn],
@@ -140,6 +155,12 @@ def commands(run: ReportedRun) -> list[str]:
 def _rows(data: str) -> str:
     """The option that names what was evaluated on."""
     return f"--split {data}" if data in QUESTIONS else f"--data {shlex.quote(PurePath(data).name)}"
+
+
+def shapes_of(run: ReportedRun, story: Story) -> list[tuple[int, int]]:
+    """Width and height of each image of a story that can be shown."""
+    shown = [run.pictures[frame.image] for frame in story.frames if frame.image is not None]
+    return [picture.shape for picture in shown if picture.thumbnail]
 
 
 def groups_of(attention: Sequence[Attention]) -> list[str]:

@@ -76,8 +76,12 @@ class Task(Settings, ABC):
         return None
 
     def previous_caption(self, example: Example) -> str | None:
-        """The caption before the one that is asked for, which a writer may copy; None where there is none."""
-        return None
+        """The last caption that the question shows, which a writer may copy; None where there is none."""
+        return (example.captions[-1] or None) if example.captions else None
+
+    def facts(self, answer: str) -> Mapping[str, str]:
+        """What an answer says, by the name of each fact, in their order; empty where the task cannot tell."""
+        return {}
 
     def shifts(self) -> Mapping[str, "Task"]:
         """Named variants of the task whose test rows are unlike those of training."""

@@ -25,15 +25,14 @@ from pydantic import Field, PositiveInt
 from unspoken.config import Count
 from unspoken.errors import DataError
 from unspoken.records import Example, Ledger, Rejection, Split
-from unspoken.tasks.base import Task
 from unspoken.tasks.dataset_rows import rows_with_lists_of_images
 from unspoken.tasks.read_rows import Row, Rows, shown
 from unspoken.tasks.rows import enforce, notes_on_examples, text_field, value_of, writable
 from unspoken.tasks.stories_captions import Captions, captions_of, first_sentences, first_words, named
 from unspoken.tasks.stories_leakage import Frames, Shared, fingerprints, near_files, same_files
 from unspoken.tasks.stories_split import Division, kept_division
-from unspoken.tasks.stories_text import story_so_far
 from unspoken.tasks.stories_thoughts import Reasoning, steps_of
+from unspoken.tasks.story_task import StoryTask
 
 Window: TypeAlias = range
 """Places of the frames that are shown, from 1; the next one is asked for."""
@@ -63,7 +62,7 @@ class Film:
     thought: str
 
 
-class Stories(Task):
+class Stories(StoryTask):
     """Stories of film frames with captions, from the data set StoryReasoning (3,552 and 626 stories) or a folder."""
 
     name: Literal["stories"] = "stories"
@@ -77,8 +76,6 @@ class Stories(Task):
     """File that keeps which official training stories are for training, for validation and held out."""
     test_stories: Literal["official", "held_out"] = "official"
     """What is tested: the official test stories, and the held-out tenth is trained, too; or that tenth."""
-    frames: PositiveInt = 4
-    """Frames that are shown with their captions; the caption of the next one is the answer."""
     windows: Literal["first", "all"] = "first"
     """Whether a story is asked about once, from its first frame, or at every frame that has enough before it."""
     reasoning: Reasoning = "frames and plan"
@@ -97,16 +94,6 @@ class Stories(Task):
     """Rows that may be left out because something is wrong with them; each one is in the ledger."""
     seed: Count = 0
     """Seed of the division of the stories."""
-
-    @property
-    def is_caption(self) -> bool:
-        """See `Task.is_caption`."""
-        return True
-
-    @property
-    def has_images(self) -> bool:
-        """See `Task.has_images`."""
-        return True
 
     @property
     def image_root(self) -> Path:
@@ -150,6 +137,13 @@ class Stories(Task):
             notes += self._notes_on_shared(shared, len(rows.found))
             left_out = frozenset(shared.stories) if self.shared_frames == "leave_out" else left_out
         return self._windows(rows, split, left_out, notes)
+
+    def so_far(self, images: Sequence[str], captions: Sequence[str], first: int = 1) -> Example:
+        """See `StoryTask.so_far`; captions are cut as set."""
+        most = self.context_words
+        return super().so_far(
+            images, captions if most is None else [first_words(each, most) for each in captions], first
+        )
 
     def normalise(self, answer: str) -> str:
         """Single spaces and nothing else: captions may differ by a comma."""
@@ -246,20 +240,18 @@ class Stories(Task):
             images.append(name)
         told = [film.captions.texts[place - 1] for place in window]
         answer = film.captions.texts[target - 1]
-        if self.context_words is not None:
-            told = [first_words(caption, self.context_words) for caption in told]
         if self.answer_words is not None:
             answer = first_sentences(answer, self.answer_words)
         if self.read_answer(self.text.answer_start + answer) != self.normalise(answer):
             raise DataError(
                 f"the caption of frame {target} holds {self.text.answer_start!r}, so it cannot be an answer"
             )
-        return Example(
+        return replace(
+            self.so_far(images, told, window[0]),
             id=f"{self.name}/{split}/{film.id}-{target}",
-            question=story_so_far(told, window[0]),
             steps=steps_of(film.thought, window, target, self.reasoning),
             answer=answer,
-            images=tuple(images),
+            next_image=film.images[target - 1],
         )
 
 

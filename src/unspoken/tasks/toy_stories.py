@@ -14,7 +14,8 @@ how that is made sure. An answer is right when it says who takes what where, in 
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Annotated, Any, Literal, Self, cast
@@ -25,11 +26,11 @@ from unspoken.config import Count
 from unspoken.errors import DataError
 from unspoken.files import flush, place, read_json_lines, sha256_of, write_json_lines
 from unspoken.records import Example, Ledger, Split
-from unspoken.tasks.base import Task
 from unspoken.tasks.chance import choose
 from unspoken.tasks.shapes_picture import draw, png
 from unspoken.tasks.shapes_scene import COLOURS
-from unspoken.tasks.stories_text import MOST_FRAMES, story_so_far
+from unspoken.tasks.stories_text import MOST_FRAMES
+from unspoken.tasks.story_task import StoryTask
 from unspoken.tasks.toy_stories_plot import (
     FORMS,
     HOUSES,
@@ -40,7 +41,7 @@ from unspoken.tasks.toy_stories_plot import (
     split_of,
     with_another_wish,
 )
-from unspoken.tasks.toy_stories_words import WORDS, captions_of, facts_in, steps_of
+from unspoken.tasks.toy_stories_words import FRAME, WORDS, captions_of, facts_in, facts_named, inventory, steps_of
 
 MIN_IMAGE = 36
 """Pixels on each side of a frame below which small shapes look alike."""
@@ -50,16 +51,19 @@ METADATA = "metadata.jsonl"
 _VERSION = 1
 """Part of the name of the folder of pictures: one more when equal settings give other rows or pictures."""
 _ID = re.compile(r"toy_stories/(?P<split>train|validation|test)/(?P<number>\d+)")
-_NOT_IN_A_PICTURE = {"name", "folder", "train_rows", "validation_rows", "test_rows"}
+_NOT_IN_A_PICTURE = {"name", "about", "context", "folder", "train_rows", "validation_rows", "test_rows"}
 
 
-class ToyStories(Task):
+class ToyStories(StoryTask):
     """Generated visual stories whose next caption needs both the frames and the words; frames are written as PNG files.
 
     No story is in two splits.
     """
 
     name: Literal["toy_stories"] = "toy_stories"
+    about: Literal["story", "frame"] = "story"
+    """What is asked: how the story goes on, or what stands in one of the frames that are shown, place by place,
+    by which a model learns to see."""
     frames: Annotated[int, Field(ge=4, lt=MOST_FRAMES)] = 4
     """Frames before the one whose caption is asked for; that one is drawn, too, but not shown."""
     characters: Annotated[int, Field(ge=2, le=HOUSES)] = 2
@@ -82,6 +86,8 @@ class ToyStories(Task):
 
     @model_validator(mode="after")
     def _stories_can_be_told(self) -> Self:
+        if self.about == "frame" and self.context == "words":
+            raise ValueError("about: frame asks what stands in an image, and context: words shows none; change one")
         needed = self.characters + 1
         if self.frames < needed:
             raise ValueError(
@@ -97,9 +103,9 @@ class ToyStories(Task):
         return self
 
     @property
-    def has_images(self) -> bool:
-        """See `Task.has_images`."""
-        return True
+    def is_caption(self) -> bool:
+        """What stands in a frame is a list."""
+        return self.about == "story"
 
     @property
     def max_new_tokens(self) -> int:
@@ -126,7 +132,7 @@ class ToyStories(Task):
             captions = self._captions(story, split, number)
             self._draw(story, split, number, existing)
             examples.append(self._example(f"toy_stories/{split}/{number}", story, captions, split, number))
-            described.append(_description(examples[-1], story, self._paths(split, number)[-1], captions))
+            described.append(_description(examples[-1], story, self._paths(split, number), captions))
         flush(folder)  # once: after every single file it would take longer than all else
         _describe(folder / METADATA, described)
         return tuple(examples), Ledger(rows_in=rows, rows_kept=rows)
@@ -157,23 +163,36 @@ class ToyStories(Task):
                 return story
 
     def counterfactual(self, example: Example, rng: Random) -> Example | None:
-        """The one who stays wants another thing: the same frames and wordings, one wish and so the answer changed."""
+        """The one who stays wants another thing: the same frames and wordings, one wish and so the answer changed.
+
+        Where wishes are not shown there is none: nobody could see the change.
+        """
         own = _ID.fullmatch(example.id)
-        if own is None:
+        if own is None or self.context == "images" or self.about == "frame":
             return None
         split, number = cast(Split, own["split"]), int(own["number"])
         story = self.story(split, number)
         others = [thing for thing in range(self.things) if thing != story.wanted]
         changed = with_another_wish(story, choose(others, rng))
-        return self._example(f"{example.id}/changed", changed, self._captions(changed, split, number), split, number)
+        captions = self._captions(changed, split, number)
+        # the frame that would follow now is drawn nowhere
+        return replace(self._example(f"{example.id}/changed", changed, captions, split, number), next_image=None)
 
     def normalise(self, answer: str) -> str:
-        """Who takes what where; nothing where one of the three is missing or named twice."""
+        """Who takes what where; nothing where one of them is missing or named twice. A list is compared as it is."""
+        if self.about == "frame":
+            return super().normalise(answer)
         facts = facts_in(answer)
         return "" if facts is None else " / ".join(facts)
 
+    def facts(self, answer: str) -> Mapping[str, str]:
+        """Who, what and where, each where it is named and no other one."""
+        return facts_named(answer)
+
     def credit(self, example: Example, predicted: str | None) -> float | None:
         """The share of the three facts that is right."""
+        if self.about == "frame":
+            return None
         if predicted is None:
             return 0.0
         right = self.normalise(example.answer).split(" / ")
@@ -209,19 +228,18 @@ class ToyStories(Task):
 
     def _example(self, id: str, story: Story, captions: Sequence[str], split: Split, number: int) -> Example:
         *told, answer = captions
-        *shown, _ = self._paths(split, number)
-        return Example(
-            id=id,
-            question=story_so_far(told),
-            steps=steps_of(story),
-            answer=answer,
-            images=tuple(map(str, shown)),
-        )
+        *shown, following = map(str, self._paths(split, number))
+        if self.about == "frame":
+            frame = number % self.frames
+            scene = scenes_of(story, self._chance("picture", split, number))[frame]
+            return Example(id, FRAME.format(place=frame + 1), (), inventory(scene), images=tuple(shown))
+        row = self.so_far(shown, told)
+        return replace(row, id=id, steps=steps_of(story), answer=answer, next_image=following)
 
 
-def _description(example: Example, story: Story, next_frame: Path, captions: Sequence[str]) -> dict[str, Any]:
+def _description(example: Example, story: Story, frames: Sequence[Path], captions: Sequence[str]) -> dict[str, Any]:
     """What stands in the metadata of a story."""
-    names = [Path(path).name for path in (*example.images, str(next_frame))]
+    names = [path.name for path in frames]
     facts = story.facts._asdict()
     return {"id": example.id, "images": names, "captions": list(captions), "steps": list(example.steps), **facts}
 

@@ -34,7 +34,8 @@ HOUSES = 3
 
 _CHANGE_OF_MIND = 0.5
 """Share of the days without a first wish on which somebody changes its mind."""
-_HOUSE_ROW, _CHARACTER_ROW, _THING_ROW = range(3)
+HOUSE_ROW, CHARACTER_ROW, THING_ROW = range(3)
+"""Rows of a frame."""
 
 Track: TypeAlias = tuple[int | None, ...]
 """The house at which a thing is seen on each day, or None."""
@@ -198,9 +199,9 @@ def scenes_of(story: Story, rng: Random) -> tuple[Scene, ...]:
 def _scene(
     story: Story, stands: Sequence[tuple[Kind, int]], lies: Sequence[tuple[Kind, int | None]], rng: Random
 ) -> Scene:
-    houses = [(Kind(colour, "square", "large"), (_HOUSE_ROW, place)) for place, colour in enumerate(story.houses)]
-    about = [(kind, (_CHARACTER_ROW, place)) for kind, place in stands]
-    things = [(kind, (_THING_ROW, place)) for kind, place in lies if place is not None]
+    houses = [(Kind(colour, "square", "large"), (HOUSE_ROW, place)) for place, colour in enumerate(story.houses)]
+    about = [(kind, (CHARACTER_ROW, place)) for kind, place in stands]
+    things = [(kind, (THING_ROW, place)) for kind, place in lies if place is not None]
     found = [
         Thing(kind, cell, (2 * rng.random() - 1, 2 * rng.random() - 1)) for kind, cell in (*houses, *about, *things)
     ]

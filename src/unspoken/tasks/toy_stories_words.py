@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from random import Random
 
 from unspoken.tasks.chance import choose
-from unspoken.tasks.shapes_scene import COLOURS
+from unspoken.tasks.shapes_scene import COLOURS, Scene
 from unspoken.tasks.stories_text import MOST_FRAMES, NEXT
-from unspoken.tasks.toy_stories_plot import FORMS, Facts, Story, name_of
+from unspoken.tasks.toy_stories_plot import FORMS, HOUSE_ROW, Facts, Story, name_of
 
 WISHES = (
     "The {who} wants the {what}.",
@@ -42,6 +42,10 @@ ENDINGS = (
 )
 STEPS = ("the {who} stays", "the {who} wants the {what}", "the {what} was last seen at the {where}")
 
+FRAME = "What is in picture {place}?"
+"""Asks what stands in one of the frames."""
+NOTHING = "nothing"
+
 _WORD = re.compile(r"\w+|[^\w\s]+")
 _NAMES: Mapping[str, re.Pattern[str]] = {
     "what": re.compile(rf"\bsmall (?:{'|'.join(COLOURS)}) (?:{'|'.join(FORMS)})\b"),
@@ -52,7 +56,11 @@ _NAMES: Mapping[str, re.Pattern[str]] = {
 
 def _words() -> tuple[str, ...]:
     templates = (*WISHES, *OTHER_WISHES, *IDLE, *EVENINGS, *ENDINGS, *STEPS)
-    fixed = [word for template in templates for word in _WORD.findall(re.sub(r"\{\w+\}", "", template))]
+    fixed = [
+        word
+        for template in (*templates, FRAME, NOTHING, ",")
+        for word in _WORD.findall(re.sub(r"\{\w+\}", "", template))
+    ]
     frames = map(str, range(1, MOST_FRAMES + 1))
     return tuple(
         dict.fromkeys(("\n", "###", *_WORD.findall(NEXT), *frames, "small", "house", *COLOURS, *FORMS, *fixed))
@@ -88,10 +96,22 @@ def steps_of(story: Story) -> tuple[str, ...]:
     return tuple(step.format(**story.facts._asdict()) for step in STEPS)
 
 
+def inventory(scene: Scene) -> str:
+    """What stands in each place of a frame, row by row: houses above, characters below them, things below these."""
+    names = {thing.cell: name_of(thing.kind) for thing in scene.things}
+    names |= {cell: f"{thing.kind.colour} house" for thing in scene.things if (cell := thing.cell)[0] == HOUSE_ROW}
+    cells = [(row, column) for row in range(scene.grid) for column in range(scene.grid)]
+    return ", ".join(names.get(cell, NOTHING) for cell in cells)
+
+
 def facts_in(text: str) -> Facts | None:
     """Who takes what where, according to a text; None when one of them is not named, or two different ones are."""
+    named = facts_named(text)
+    return Facts(**named) if len(named) == len(_NAMES) else None
+
+
+def facts_named(text: str) -> dict[str, str]:
+    """Those of who, what and where of which a text names one and no other."""
     words = " ".join(text.lower().split())
-    named = {key: set(pattern.findall(words)) for key, pattern in _NAMES.items()}
-    if any(len(names) != 1 for names in named.values()):
-        return None
-    return Facts(**{key: names.pop() for key, names in named.items()})
+    named = {key: set(_NAMES[key].findall(words)) for key in Facts._fields}
+    return {key: names.pop() for key, names in named.items() if len(names) == 1}

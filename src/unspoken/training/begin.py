@@ -56,7 +56,13 @@ def begin(
     return None
 
 
-WHOLE = ("thought_source", "image_slots")
+def freeze_decoder(model: LatentForCausalLM) -> None:
+    """Let the language model stay as it is; what stands around it learns."""
+    model.model.language_model.requires_grad_(False)
+    model.lm_head.requires_grad_(False)
+
+
+WHOLE = ("thought_source", "image_slots", "embedding_heads")
 """Parts that are small, or new: they get no adapters and are trained as they are."""
 
 

@@ -1,10 +1,12 @@
 """`unspoken train`: from a recipe to a run directory, once through the curriculum. Read it from top to bottom."""
 
+from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, TrainingArguments
@@ -18,12 +20,12 @@ from unspoken.data.tokenizer import thought_tokens
 from unspoken.device import rank, seed_everything, shares_parameters, world_size
 from unspoken.errors import RecipeError
 from unspoken.model import LatentForCausalLM
-from unspoken.prepare import build_model, build_tokenizer, longest, read_examples, tokenize_rows
+from unspoken.prepare import Rows, build_model, build_tokenizer, longest, read_examples, tokenize_rows
 from unspoken.recipe import Recipe
 from unspoken.recipe.batching import Batching, split_batch
 from unspoken.records import Batch, StagedExample, TokenizedExample
 from unspoken.run_directory import CHECKPOINTS, METRICS, save_model
-from unspoken.training.begin import SCHEDULERS, begin, with_adapters
+from unspoken.training.begin import SCHEDULERS, begin, freeze_decoder, with_adapters
 from unspoken.training.callbacks import Guard, MetricsLog, ProgressBar, Stages, Stop, Validation
 from unspoken.training.health import HealthWarnings, warn
 from unspoken.training.signals import Stopped, StopRequest, stop_requests
@@ -31,12 +33,44 @@ from unspoken.training.trainer import SupervisedTrainer
 from unspoken.training.validation import validate
 
 
-def train(recipe: Recipe, out: Path | str, *, resume: bool = False) -> Path:
+@dataclass(frozen=True, slots=True, eq=False)
+class Prepared:
+    """What is known before the first step, for trainers that ask for more than batches.
+
+    Attributes:
+        recipe: How to train.
+        model: What is trained, without what may be wrapped around it.
+        tokenizer: Its own.
+        rows: The training rows.
+        validation: The validation rows.
+        epoch_of: Epoch of an optimizer step, the first of which is 1.
+        stage_of: Stage of an epoch.
+    """
+
+    recipe: Recipe
+    model: LatentForCausalLM
+    tokenizer: PreTrainedTokenizerBase
+    rows: Rows
+    validation: Rows
+    epoch_of: Callable[[int], int]
+    stage_of: Callable[[int], int]
+
+
+MakeTrainer: TypeAlias = Callable[..., SupervisedTrainer]
+"""From what is `Prepared` and the arguments of a trainer, by name, to a trainer."""
+
+
+def plain(prepared: Prepared, **kwargs: Any) -> SupervisedTrainer:
+    """The trainer of the supervised loss alone."""
+    return SupervisedTrainer(**kwargs)
+
+
+def train(recipe: Recipe, out: Path | str, *, resume: bool = False, make_trainer: MakeTrainer = plain) -> Path:
     """See `unspoken.training.train.train`."""
     refuse_fp16_without_a_gpu(recipe.train)
     out = Path(out)
     with files.locked(out) if rank() == 0 else nullcontext(), stop_requests() as request:
-        return _train(recipe, out, resume, request)
+        return _train(recipe, out, resume, request, make_trainer)
 
 
 def refuse_fp16_without_a_gpu(settings: TrainSettings) -> None:
@@ -49,7 +83,7 @@ def refuse_fp16_without_a_gpu(settings: TrainSettings) -> None:
         raise RecipeError("train.precision", ["fp16 needs a GPU, and there is none; set bf16 or fp32"])
 
 
-def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest) -> Path:
+def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest, make_trainer: MakeTrainer = plain) -> Path:
     settings = recipe.train
     examples, ledger = read_examples(recipe.task, "train")
     tokenizer = build_tokenizer(recipe, examples)
@@ -58,6 +92,8 @@ def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest) -> Pat
     rows = tokenize_rows(recipe, examples, ledger, tokenizer, model)
     validation = tokenize_rows(recipe, *read_examples(recipe.task, "validation"), tokenizer, model)
     checkpoint = begin(recipe, out, resume, rows, validation, tokenizer)
+    if not recipe.model.train_decoder:
+        freeze_decoder(model)
     trainable = with_adapters(model, recipe.model.lora, _learning(model)) if recipe.model.lora else model
 
     dataset = StagedDataset(rows.tokenized, _layout(recipe, tokenizer), settings.seed)
@@ -73,7 +109,8 @@ def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest) -> Pat
         return {"epoch": settings.first_epoch + epoch, "stage": stage_of(epoch)}
 
     bar = ProgressBar(describe, steps_per_epoch, f"{recipe.task.name} {recipe.method.name}")
-    trainer: SupervisedTrainer = SupervisedTrainer(
+    trainer: SupervisedTrainer = make_trainer(
+        Prepared(recipe, model, tokenizer, rows, validation, lambda step: _epoch_of(step, steps_per_epoch), stage_of),
         run=out,
         model=trainable,
         processing_class=tokenizer,
@@ -113,7 +150,11 @@ def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest) -> Pat
 
 def _learning(model: LatentForCausalLM) -> list[str]:
     """The parts beside the decoder that have something to learn."""
-    parts = {"thought_source": model.model.thought_source, "image_slots": model.model.image_slots}
+    parts = {
+        "thought_source": model.model.thought_source,
+        "image_slots": model.model.image_slots,
+        "embedding_heads": model.embedding_heads,
+    }
     return [name for name, part in parts.items() if part is not None and list(part.parameters())]
 
 

@@ -30,6 +30,10 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False) -> Path:
         from unspoken.training import contrastive
 
         return contrastive.train(recipe, out, resume=resume)
+    if recipe.adversary is not None:
+        from unspoken.training import adversarial
+
+        return adversarial.train(recipe, out, resume=resume)
     from unspoken.training import supervised
 
     return supervised.train(recipe, out, resume=resume)

@@ -19,6 +19,9 @@ from unspoken.run_directory import CHECKPOINTS
 from unspoken.training.checkpoint import PREFIX, rotate
 from unspoken.training.health import Fillings, health, watched
 
+LOSS_PARTS = ("loss_words", "loss_image", "loss_text")
+"""What a model with heads says of its loss, see `LatentCausalLMOutput`."""
+
 
 class SealingTrainer(Trainer):
     """Trains on staged rows. Everything that is not overridden here is Hugging Face's: accumulation, precision, ranks.
@@ -123,11 +126,26 @@ class SealingTrainer(Trainer):
 
 
 class SupervisedTrainer(SealingTrainer):
-    """Watches the health of thoughts while they are learned."""
+    """Watches the health of thoughts while they are learned, and the parts of the loss."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.fillings: Fillings = {}
+        self.parts: dict[str, Tensor] = {}
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor | Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """The library's; the parts of the loss are added up until they are logged."""
+        loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        for name in LOSS_PARTS:
+            if outputs.get(name) is not None:
+                self.parts[name] = self.parts.get(name, 0) + outputs[name].detach()
+        return (loss, outputs) if return_outputs else loss
 
     def training_step(
         self, model: nn.Module, inputs: dict[str, Tensor | Any], num_items_in_batch: Tensor | int | None = None
@@ -142,5 +160,6 @@ class SupervisedTrainer(SealingTrainer):
         """The library's figures of a step, and those of the thoughts in its last micro-batch."""
         if "loss" in logs:
             logs |= health(self.model, self.fillings)
-            self.fillings = {}
+            logs |= {name: float(part) / self.args.logging_steps for name, part in self.parts.items()}
+            self.fillings, self.parts = {}, {}
         super().log(logs, start_time)

@@ -82,6 +82,25 @@ class Clip:
         ]
         return torch.nn.functional.normalize(torch.cat(parts).float(), dim=-1).cpu()
 
+    def fit(self, text: str) -> tuple[str, bool]:
+        """As much of the beginning of a text as the CLIP reads, and whether that is not all.
+
+        What no file can hold, halves of characters, is replaced.
+        """
+        text = text.encode("utf-8", "replace").decode("utf-8")
+        most = self.model.config.text_config.max_position_embeddings
+        if self._length(text) <= most:
+            return text, False
+        encoded = self.tokenizer(text, split_special_tokens=True, add_special_tokens=False, return_offsets_mapping=True)
+        ends = [end for _, end in encoded["offset_mapping"][: most - self._length("")]]
+        # alone, what is left of a word may fall into more tokens than within it
+        while ends and self._length(text[: ends[-1]]) > most:
+            ends.pop()
+        return text[: ends[-1]] if ends else "", True
+
+    def _length(self, text: str) -> int:
+        return len(self.tokenizer(text, split_special_tokens=True)["input_ids"])
+
     def _tokens(self, captions: Sequence[str]) -> dict[str, Tensor]:
         """`input_ids` and `attention_mask`, (N, L), on the model's device."""
         found = self.tokenizer(list(captions), padding=True, split_special_tokens=True, return_tensors="pt")
@@ -167,16 +186,20 @@ def clip_config(
     )
 
 
-def open_clip(path: Path) -> Clip:
-    """The CLIP in a folder: a run of method `contrastive`, or one from elsewhere with its tokenizer and preprocessing.
+def open_clip(path: Path | str, revision: str | None = None) -> Clip:
+    """The CLIP of a run of method `contrastive`, of a folder with its tokenizer and preprocessing, or of a hub.
+
+    Args:
+        path: A folder, or a Hugging Face id.
+        revision: Commit or tag of an id.
 
     Raises:
         CheckpointError: There is none, or it cannot be read.
     """
     try:
-        model = CLIPModel.from_pretrained(path, use_safetensors=True, local_files_only=True)
-        processor = AutoImageProcessor.from_pretrained(path, trust_remote_code=False, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False, local_files_only=True)
+        model = CLIPModel.from_pretrained(path, revision=revision, use_safetensors=True, dtype=torch.float32)
+        processor = AutoImageProcessor.from_pretrained(path, revision=revision, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False)
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path} holds no CLIP that can be opened ({reason}); train shapes/clip") from error

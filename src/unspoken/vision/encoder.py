@@ -68,7 +68,7 @@ def build_encoder(settings: VisionSettings, seed: int) -> Encoder:
     pooled = settings.features == "pooled"
     num_patches = 1 if pooled else (int(config.image_size) // int(config.patch_size)) ** 2
     return Encoder(
-        model.eval(), processor, num_patches, int(config.hidden_size), pooled, _fingerprint(model, processor)
+        model.eval(), processor, num_patches, int(config.hidden_size), pooled, fingerprint_of(model, processor)
     )
 
 
@@ -135,7 +135,8 @@ def _pretrained(settings: VisionSettings) -> tuple[PreTrainedModel, Any]:
     return model, processor
 
 
-def _fingerprint(model: PreTrainedModel, processor: Any) -> str:
+def fingerprint_of(model: PreTrainedModel, processor: Any) -> str:
+    """sha256 of weights and preprocessing."""
     digest = hashlib.sha256(processor.to_json_string().encode())
     for name, value in sorted(model.state_dict().items()):
         digest.update(name.encode())

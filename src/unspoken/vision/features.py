@@ -9,9 +9,10 @@ Shapes: N images, P patches, F width of a feature.
 """
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,8 @@ from unspoken.model.vision import encode
 from unspoken.progress import progress_bar
 from unspoken.vision.encoder import Encoder
 from unspoken.vision.images import ImageFacts, open_image
+
+ItemT = TypeVar("ItemT")
 
 SHARD = 512
 """Images encoded and written together."""
@@ -67,18 +70,41 @@ def features_of(
         DataError: A shard is damaged, or a file is another one than when it was checked.
     """
     kind = "pooled" if encoder.pooled else "patches"
-    folder = cache / files.sha256_of([encoder.fingerprint, kind])[:32]
-    wanted = {each.sha256: each for each in facts}
-    known = _read(folder, encoder, wanted)
-    new = [each for sha256, each in wanted.items() if sha256 not in known]
-    with progress_bar("images") as advance:
+    return kept_features(
+        {each.sha256: each for each in facts},
+        lambda few: _encode(encoder, few, device),
+        cache / files.sha256_of([encoder.fingerprint, kind])[:32],
+        (encoder.num_patches, encoder.feature_size),
+    )
+
+
+def kept_features(
+    wanted: Mapping[str, ItemT],
+    encode: Callable[[Sequence[ItemT]], torch.Tensor],
+    folder: Path,
+    shape: tuple[int, int],
+) -> Mapping[str, Features]:
+    """The features of things, by the names of these; those that are not in the cache are encoded and added.
+
+    Args:
+        wanted: The things, each by the sha256 of its content.
+        encode: Makes features of some of them, (N, P, F).
+        folder: The cache of this encoder.
+        shape: (P, F).
+
+    Raises:
+        DataError: A shard is damaged.
+    """
+    known = _read(folder, shape, wanted)
+    new = [name for name in wanted if name not in known]
+    with progress_bar("features") as advance:
         for start in range(0, len(new), SHARD):
-            part = new[start : start + SHARD]
-            _write(folder, part, _encode(encoder, part, device))
-            advance("encoding", start + len(part), len(new))
+            names = new[start : start + SHARD]
+            _write(folder, names, encode([wanted[name] for name in names]))
+            advance("encoding", start + len(names), len(new))
     if new:
-        known = _read(folder, encoder, wanted)
-    return {sha256: known[sha256] for sha256 in wanted}
+        known = _read(folder, shape, wanted)
+    return {name: known[name] for name in wanted}
 
 
 @torch.no_grad()
@@ -92,14 +118,13 @@ def _encode(encoder: Encoder, facts: Sequence[ImageFacts], device: torch.device 
     return torch.cat(found)
 
 
-def _write(folder: Path, facts: Sequence[ImageFacts], features: torch.Tensor) -> None:
-    names = [each.sha256 for each in facts]
-    data = save({FEATURES: features.contiguous()}, metadata={NAMES: json.dumps(names)})
-    files.write_bytes(folder / f"{files.sha256_of(names)}.safetensors", data)
+def _write(folder: Path, names: Sequence[str], features: torch.Tensor) -> None:
+    data = save({FEATURES: features.contiguous()}, metadata={NAMES: json.dumps(list(names))})
+    files.write_bytes(folder / f"{files.sha256_of(list(names))}.safetensors", data)
 
 
-def _read(folder: Path, encoder: Encoder, wanted: Collection[str]) -> dict[str, Features]:
-    """What the cache has of the wanted images; shards with none of them are left on the disk."""
+def _read(folder: Path, shape: tuple[int, int], wanted: Collection[str]) -> dict[str, Features]:
+    """What the cache has of the wanted things; shards with none of them are left on the disk."""
     found: dict[str, Features] = {}
     for path in sorted(folder.glob("*.safetensors")):
         try:
@@ -110,7 +135,7 @@ def _read(folder: Path, encoder: Encoder, wanted: Collection[str]) -> dict[str, 
                 features = shard.get_tensor(FEATURES)
         except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
             raise DataError(f"{path} is damaged ({error}); delete it, and its images are encoded again") from error
-        if features.shape != (len(names), encoder.num_patches, encoder.feature_size):
+        if features.shape != (len(names), *shape):
             raise DataError(
                 f"{path} holds features of shape {features.shape}; delete it, and its images are encoded again"
             )

@@ -14,6 +14,7 @@ from unspoken.evaluation.captions.cider import Frequencies, cider_d
 from unspoken.evaluation.captions.measure import perplexity, plain
 from unspoken.evaluation.captions.rouge import rouge_l, shared
 from unspoken.evaluation.captions.words import is_whole, words
+from unspoken.evaluation.statistics import wilson
 
 NAMES = ["bleu_4", "rouge_l", "cider_d", "distinct_1", "distinct_2", "whole", "words"]
 
@@ -225,12 +226,20 @@ def test_perplexity_is_over_tokens_and_not_over_rows():
 def test_what_is_known_of_the_writing_is_measured_too():
     written = [Written(True, -2.0, 2), Written(False, -3.0, 3)]
     found = measure([["a"], ["b"]], ["a", "b"], written=written).figures()
-    assert list(found) == [*NAMES, "ended", "perplexity"]
+    assert list(found) == [*NAMES, "ended", "finished", "perplexity"]
     assert found["ended"].value == 1 / 2
     assert found["perplexity"].value == pytest.approx(exp(1))
     # a mean over some of the rows would be compared with one over all
     found = measure([["a"], ["b"]], ["a", "b"], written=[Written(True, -2.0, 2), Written(True)]).figures()
-    assert list(found) == [*NAMES, "ended"]
+    assert list(found) == [*NAMES, "ended", "finished"]
+
+
+def test_a_caption_is_finished_when_it_is_whole_and_the_model_ended_it():
+    texts = ["A fox.", "A fox", "A fox.", "A"]
+    written = [Written(True), Written(True), Written(False), Written(False)]
+    found = measure([["x"]] * 4, texts, written=written).figures()
+    assert (found["whole"].value, found["ended"].value, found["finished"].value) == (1 / 2, 1 / 2, 1 / 4)
+    assert found["finished"].interval == wilson(1, 4)
 
 
 def test_the_best_and_the_worst_captions():
@@ -300,7 +309,7 @@ def test_the_table_has_a_line_for_each_condition_of_each_metric():
         {"none": plain(trained.figures()), "previous_caption": plain(copied.figures())},
         {"previous_caption": plain(trained.less(copied))},
     ).split("\n")
-    assert len(lines) == 1 + 2 * len(NAMES) + 1
+    assert len(lines) == 1 + 2 * len(NAMES) + 2
     assert lines[0].split() == ["metric", "condition", "value", "95%", "interval", "lost", "95%", "interval"]
     row = next(line for line in lines if line.startswith("rouge_l")).split()
     value, (low, high) = trained.figures()["rouge_l"].value, trained.figures()["rouge_l"].interval
@@ -308,7 +317,7 @@ def test_the_table_has_a_line_for_each_condition_of_each_metric():
     below = lines[lines.index(next(line for line in lines if line.startswith("rouge_l"))) + 1].split()
     assert below[:2] == ["previous", "caption"]
     assert float(below[5]) == pytest.approx(trained.less(copied)["rouge_l"].value, abs=5e-4)
-    assert lines[-1].split()[:3] == ["ended", "as", "trained"]
+    assert [line.split()[:3] for line in lines[-2:]] == [["ended", "as", "trained"], ["finished", "as", "trained"]]
 
 
 def test_counting_is_a_multiset():

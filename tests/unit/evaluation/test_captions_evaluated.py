@@ -14,6 +14,7 @@ from unspoken.evaluation.captions import Written, measure
 from unspoken.evaluation.captions.evaluated import caption
 from unspoken.evaluation.captions.images import another
 from unspoken.evaluation.captions.measure import plain
+from unspoken.evaluation.captions.words import is_whole
 from unspoken.evaluation.evaluate import evaluate, table
 from unspoken.files import read_json, read_json_lines
 from unspoken.prepare import tokenize_rows
@@ -22,6 +23,7 @@ from unspoken.records import Prediction
 from unspoken.run_directory import open_run
 from unspoken.tasks.gsm8k import GSM8K
 from unspoken.tasks.hops import Hops
+from unspoken.tasks.toy_stories import ToyStories
 from unspoken.training.supervised import train
 
 RECIPE = {
@@ -57,6 +59,7 @@ def test_captions_are_measured_under_every_condition(run):
     rows = tokenize_rows(opened.recipe, examples, ledger, opened.tokenizer, opened.model).tokenized
     references = [[example.answer] for example in examples]
     found = results["captions"]
+    assert found["n"] == 12
     assert list(found["conditions"]) == ["none", "zero", "previous_caption", "another_reference"]
     assert list(found["lost"]) == ["zero", "previous_caption", "another_reference"]
     assert found["bleu"].startswith("case:lc|eff:no|tok:13a|smooth:exp|version:")
@@ -83,6 +86,8 @@ def test_captions_are_measured_under_every_condition(run):
     assert "choice_accuracy" not in results
     assert "captions" not in results["controls"]["zero"]
     assert table(results).count("previous caption") == 7
+    finished = sum(each.ended and is_whole(caption(task, each)) for each in predictions(run))
+    assert f"{finished} of 12 captions are whole sentences that the model ended itself" in table(results)
 
 
 @pytest.mark.usefixtures("writes_captions")
@@ -144,3 +149,8 @@ def test_a_caption_is_what_follows_the_answer_start_as_it_stands_there():
     prediction = Prediction("1", "", "", "a step\n### A fox, then a hen. ", "A fox", "wrong", 0, 1, 1)
     assert caption(task, prediction) == "A fox, then a hen."
     assert caption(task, replace(prediction, text="a step", predicted=None)) == ""
+
+
+def test_a_caption_that_says_too_little_to_be_an_answer_is_a_caption():
+    prediction = Prediction("1", "", "", "### The red star goes home.", None, "no answer", 0, 1, 1)
+    assert caption(ToyStories(), prediction) == "The red star goes home."

@@ -286,3 +286,15 @@ def test_a_memory_estimate_is_cut_with_the_micro_batch(tmp_path):
     assert split_batch(recipe.train, 1).micro == 4
     assert [rows for rows, _ in found.estimate.smaller] == [2, 1]
     assert found.estimate.smaller[1][1] < found.estimate.smaller[0][1] < found.estimate.memory
+
+
+@pytest.mark.parametrize("pool", ["none", "mean", "attention"])
+def test_fusion_is_counted_as_it_is_built(pool):
+
+    recipe = load_recipe(
+        "toy_stories/frame",
+        [f"model.vision.fusion={{layers: 1, heads: 2, pool: {pool}, most_images: 3}}", "task.train_rows=2"],
+    )
+    model = build_model(recipe, build_tokenizer(recipe, []))
+    eyes = read_eyes(recipe.model.vision, recipe.model.width)
+    assert eyes.num_parameters == sum(parameter.numel() for parameter in model.model.image_slots.parameters())

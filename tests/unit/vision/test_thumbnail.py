@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from unspoken.vision.thumbnail import HEAD, MAX_LETTERS, thumbnail
+from unspoken.vision.thumbnail import HEAD, HEAD_OF_PHOTOGRAPH, MAX_LETTERS, photograph, thumbnail
 
 
 def noise(height, width):
@@ -42,3 +42,13 @@ def test_halves_keep_their_colours():
 
 def test_the_longest_fits_what_a_report_reads():
     assert 0.9 * MAX_LETTERS < len(thumbnail(noise(96, 96))) <= MAX_LETTERS
+
+
+def test_a_photograph_is_larger_and_takes_fewer_letters_than_its_pixels():
+    picture = noise(240, 500)
+    found = photograph(picture, 256)
+    assert found.startswith(HEAD_OF_PHOTOGRAPH)
+    copy = Image.open(io.BytesIO(b64decode(found.removeprefix(HEAD_OF_PHOTOGRAPH), validate=True)))
+    assert (copy.format, copy.size) == ("JPEG", (256, 123))
+    assert len(found) < 60_000
+    assert photograph(noise(48, 96), 256) == thumbnail(noise(48, 96))

@@ -42,6 +42,7 @@ def measured(
     found |= _baselines(task, examples)
     trained = found["none"]
     return {
+        "n": len(examples),
         "bleu": signature(),
         "conditions": {name: plain(captions.figures()) for name, captions in found.items()},
         "lost": {name: plain(trained.less(captions)) for name, captions in found.items() if name != "none"},
@@ -49,10 +50,11 @@ def measured(
 
 
 def caption(task: Task, prediction: Prediction) -> str:
-    """The caption in what was written, as it stands there; empty without one."""
+    """The caption in what was written, as it stands there, whatever the task reads from it; empty without one."""
     marker = task.text.answer_start.strip()
-    text = prediction.text.rpartition(marker)[2] if marker else prediction.text
-    return "" if prediction.predicted is None else text.strip()
+    if marker and marker not in prediction.text:
+        return ""
+    return (prediction.text.rpartition(marker)[2] if marker else prediction.text).strip()
 
 
 def _written(prediction: Prediction, num_tokens: int) -> Written:

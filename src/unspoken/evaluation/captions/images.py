@@ -65,7 +65,7 @@ def see(clip: Clip, paths: Sequence[Path]) -> Tensor:
 def read(clip: Clip, captions: Sequence[str], prefix: str = PREFIX) -> Read:
     """Captions behind a prefix, each cut to what the CLIP reads; an equal caption is read once."""
     places = {text: place for place, text in enumerate(dict.fromkeys(captions))}
-    fitted = [_fit(clip, prefix + _encodable(text)) for text in places]
+    fitted = [clip.fit(prefix + text) for text in places]
     texts_NE = clip.texts([text for text, _ in fitted])
     chosen = [places[text] for text in captions]
     return Read(texts_NE[chosen], [fitted[place][1] for place in chosen])
@@ -134,25 +134,3 @@ def found(images_NE: Tensor, captions: Read, references: Sequence[str], candidat
     that is written for every image finds none of them.
     """
     return retrieval(images_NE, captions.texts, references, candidates)
-
-
-def _encodable(text: str) -> str:
-    """Without what no file can hold, halves of characters."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _fit(clip: Clip, text: str) -> tuple[str, bool]:
-    """As much of the beginning of a text as the CLIP reads, and whether that is not all."""
-    most = clip.model.config.text_config.max_position_embeddings
-    if _length(clip, text) <= most:
-        return text, False
-    encoded = clip.tokenizer(text, split_special_tokens=True, add_special_tokens=False, return_offsets_mapping=True)
-    ends = [end for _, end in encoded["offset_mapping"][: most - _length(clip, "")]]
-    # alone, what is left of a word may fall into more tokens than within it
-    while ends and _length(clip, text[: ends[-1]]) > most:
-        ends.pop()
-    return text[: ends[-1]] if ends else "", True
-
-
-def _length(clip: Clip, text: str) -> int:
-    return len(clip.tokenizer(text, split_special_tokens=True)["input_ids"])

@@ -96,6 +96,9 @@ def measure(
     }
     if written is not None:
         statistics["ended"] = Share([each.ended for each in written])
+        statistics["finished"] = Share(
+            [each.ended and is_whole(text) for each, text in zip(written, generated, strict=True)]
+        )
         weighed = [(each.log_likelihood, each.num_tokens) for each in written]
         known = [(value, count) for value, count in weighed if value is not None and count is not None]
         if len(known) == n:

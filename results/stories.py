@@ -1,0 +1,188 @@
+"""What happens next, and what helps to tell it? `make stories`, or `python results/stories.py [--seeds 0 1 2]`.
+
+eyes          what stands in a frame, told place by place; and a CLIP of frames and captions, the space of the heads
+what is needed the next caption from frames and words; from words alone, from frames alone, copied from the frame before
+thoughts      the same with a plan in words, a plan in thoughts, learned pauses for thoughts: as many steps for each
+adversaries   for each seed a model stops early and goes on: with three adversaries, and without for as many steps
+
+Settings were chosen on the validation split; the test split is asked once. Everything is written to
+results/stories.json; runs that are there already are not trained again.
+"""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from unspoken import evaluate, load_recipe, train
+from unspoken.audit import audit
+from unspoken.device import environment
+from unspoken.evaluation.paired import across_seeds, newcombe, paired
+from unspoken.files import read_json, read_json_lines, write_json
+
+RUNS = Path("runs/stories")
+OUT = Path("results/stories.json")
+
+EYES, SPACE, PLANS, WITHOUT = "frame", "clip", "coconut", "no_cot"
+WORDS_ALONE = ["task.context=words", "model.vision=null", "model.path=null", "evaluate.controls=[]"]
+FRAMES_ALONE = ["task.context=images", "evaluate.controls=[no_image,shuffled_images]"]
+LOOKS = ["evaluate.controls=[no_image,blank_image,another_image,shuffled_images]"]
+METHODS = {
+    WITHOUT: ("toy_stories/no_cot", LOOKS),
+    "words_alone": ("toy_stories/no_cot", WORDS_ALONE),
+    "frames_alone": ("toy_stories/no_cot", FRAMES_ALONE),
+    "cot": ("toy_stories/coconut", ["method.name=cot", *LOOKS]),
+    PLANS: ("toy_stories/coconut", []),
+    "pause": ("toy_stories/coconut", ["thoughts.name=pause"]),
+}
+"""What learns for as many steps, by the name of its figures: a recipe, and what is changed in it."""
+EARLY = ("toy_stories/no_cot", ["train.epochs=8", "train.lr_schedule=constant", *LOOKS])
+ADVERSARIES = {
+    "matched": ("toy_stories/matched", []),
+    "naive": ("toy_stories/naive", []),
+    "cached": ("toy_stories/cached", []),
+    "hard_negative": ("toy_stories/hard_negative", []),
+}
+"""What goes on from the same model for as many steps."""
+KEPT = ("accuracy", "interval", "soft_accuracy", "soft_interval", "n", "captions", "foreseen", "controls")
+KEPT_OF_AUDIT = ("necessity", "questions", "interventions", "comparisons", "counterfactuals", "command")
+
+
+def trained(name: str, recipe: str, changes: Sequence[str]) -> Path:
+    """The run of a recipe, trained unless it is there."""
+    run = RUNS / name
+    if not (run / "run.json").is_file():
+        say(f"unspoken train {recipe} --out {run} {shlex.join(changes)}")
+        train(load_recipe(recipe, list(changes)), run, resume=(run / "resolved.json").is_file())
+    return run
+
+
+def measured(run: Path) -> dict[str, Any]:
+    """Its figures on the test split, asked once."""
+    if not (run / "results.json").is_file():
+        say(f"unspoken eval {run} --split test")
+        evaluate(run, split="test")
+    figures, lines = read_json(run / "results.json"), read_json_lines(run / "metrics.jsonl")
+    found = {key: figures[key] for key in KEPT if key in figures}
+    seconds = sum(line.get("train_runtime", 0.0) for line in lines)
+    return found | {"steps": max(line["step"] for line in lines), "train_seconds": round(seconds, 1)}
+
+
+def rights(run: Path) -> list[bool]:
+    """Which test rows a measured run told right."""
+    return [row["verdict"] == "right" for row in read_json_lines(run / "predictions.jsonl")]
+
+
+def learned(seed: int) -> tuple[dict[str, Any], Path, Path]:
+    """Figures of eyes, space and methods; the runs of eyes and space."""
+    same = [f"task.seed={seed}", f"train.seed={seed}"]
+    eyes = trained(f"{EYES}-{seed}", "toy_stories/frame", same)
+    space = trained(f"{SPACE}-{seed}", "toy_stories/clip", same)
+    found = {EYES: measured(eyes), SPACE: _retrieved(space)}
+    runs = {
+        name: trained(f"{name}-{seed}", recipe, [*_begin(eyes, space), *changes, *same])
+        for name, (recipe, changes) in METHODS.items()
+    }
+    found |= {name: measured(run) for name, run in runs.items()}
+    for name, run in runs.items():
+        if name != WITHOUT:
+            found[name]["behind_no_cot"] = _difference(runs[WITHOUT], run)
+    plans = runs.pop(PLANS)
+    if not (plans / "audit.json").is_file():
+        say(f"unspoken audit {plans}")
+        audit(plans, against=[runs["pause"], runs[WITHOUT]])
+    audited = read_json(plans / "audit.json")
+    return found | {"audit": {key: audited[key] for key in KEPT_OF_AUDIT}}, eyes, space
+
+
+def _begin(eyes: Path, space: Path) -> list[str]:
+    return [f"model.path={eyes}", f"model.embedding_heads.space={space}"]
+
+
+def _retrieved(space: Path) -> dict[str, Any]:
+    if not (space / "results.json").is_file():
+        evaluate(space, split="test")
+    figures = read_json(space / "results.json")
+    return {key: figures[key] for key in ("image_to_text", "text_to_image", "chance_1", "n", "candidates")}
+
+
+def _difference(first: Path, second: Path) -> dict[str, Any]:
+    """Accuracy of one run less that of another on the same rows."""
+    counts = paired(rights(first), rights(second))
+    return {"points": counts.cost, "interval": list(newcombe(counts)), "n": counts.n}
+
+
+def adversaries(seed: int, eyes: Path, space: Path) -> dict[str, Any]:
+    """What each adversary brings over as many steps without one."""
+    same = [f"train.seed={seed}"]
+    recipe, changes = EARLY
+    early = trained(f"early-{seed}", recipe, [*_begin(eyes, space), *changes, *same])
+    begin = [f"model.path={early}", f"model.embedding_heads.space={space}", *same]
+    runs = {
+        name: trained(f"{name}-{seed}", recipe, [*changes, *begin]) for name, (recipe, changes) in ADVERSARIES.items()
+    }
+    found = {"early": measured(early)} | {name: measured(run) for name, run in runs.items()}
+    for name, run in runs.items():
+        if name != "matched":
+            found[name]["over_matched"] = _difference(run, runs["matched"])
+            lines = [line for line in read_json_lines(run / "metrics.jsonl") if "eval_adversary_accuracy" in line]
+            found[name]["discriminator"] = lines[-1]
+    return found
+
+
+def over_seeds(by_seed: dict[str, Any]) -> dict[str, Any]:
+    """Mean gain of each adversary over the steps without one, with its t interval over seeds, of several figures."""
+    found: dict[str, Any] = {}
+    for name in ADVERSARIES:
+        if name == "matched":
+            continue
+        pairs = [(each[name], each["matched"]) for each in by_seed.values()]
+        gains = {
+            "accuracy": [one["accuracy"] - other["accuracy"] for one, other in pairs],
+            "cider_d": [_caption(one, "cider_d") - _caption(other, "cider_d") for one, other in pairs],
+            "perplexity": [_caption(one, "perplexity") - _caption(other, "perplexity") for one, other in pairs],
+            "clip_score": [_clip_score(one) - _clip_score(other) for one, other in pairs],
+        }
+        found[name] = {key: {"values": values, **_over(values)} for key, values in gains.items()}
+    return found
+
+
+def _caption(figures: dict[str, Any], metric: str) -> float:
+    return float(figures["captions"]["conditions"]["none"][metric]["value"])
+
+
+def _clip_score(figures: dict[str, Any]) -> float:
+    return float(figures["foreseen"]["clip_score"]["none"]["clip_score"]["value"])
+
+
+def _over(values: list[float]) -> dict[str, Any]:
+    if len(values) < 2:
+        return {"mean": values[0]}
+    mean, interval = across_seeds(values)
+    return {"mean": mean, "interval": list(interval)}
+
+
+def say(text: str) -> None:
+    """What is going on, on stderr."""
+    sys.stderr.write(text + "\n")
+
+
+def main() -> None:
+    """Train, measure, write."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="of the adversaries; the rest has one")
+    asked = parser.parse_args()
+    found, eyes, space = learned(asked.seeds[0])
+    by_seed = {str(seed): adversaries(seed, eyes, space) for seed in asked.seeds}
+    command = shlex.join(["python", "results/stories.py", *sys.argv[1:]])
+    results = {"learned": found, "adversaries": {"seeds": by_seed, "over_matched": over_seeds(by_seed)}}
+    date = datetime.now(UTC).date().isoformat()
+    write_json(OUT, {"command": command, "date": date, **results, "environment": environment()})
+    say(f"{OUT} is written")
+
+
+if __name__ == "__main__":
+    main()

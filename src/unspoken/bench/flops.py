@@ -1,0 +1,83 @@
+"""Arithmetic of a training step, and what share of a device's peak it is.
+
+Counted are the products of matrices that the passes make, forward, and twice that backward: the linear layers of the
+decoder for each position that is not padding, thoughts like words; the attention of each new position to every one in
+the cache, those of its own pass included, as kernels without a causal short cut compute it; and the head where
+something is learned. A position is computed in one pass only, so passes cost no arithmetic of their own. What is
+recomputed in the backward pass is not counted: the share says how much of the device went into learning.
+"""
+
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from unspoken.model import LatentForCausalLM
+from unspoken.model.passes import Jacobi, Single
+from unspoken.records import IGNORED, Batch
+
+BACKWARD = 2
+"""Products of the backward pass for one of the forward pass: one for what enters it, one for the weight."""
+PEAKS = {
+    "H200": 989.5e12,
+    "GH200": 989.5e12,
+    "H100 80GB HBM3": 989.5e12,
+    "H100 PCIe": 756.5e12,
+    "A100": 312e12,
+    "L40S": 362e12,
+    "L4": 121e12,
+}
+"""Operations a second with numbers of 16 bits, dense, as the maker states them, by a part of the device's name."""
+
+
+def training_flops(model: LatentForCausalLM, batch: Batch) -> int:
+    """Operations of a forward and a backward pass over a batch.
+
+    Raises:
+        ValueError: The schedule is `jacobi`, which computes slots more than once.
+    """
+    if isinstance(model.model.schedule, Jacobi):
+        raise ValueError("jacobi computes slots more than once; its operations are not counted here")
+    decoder = model.model.language_model
+    real_BL = batch["attention_mask"].bool()
+    new_BP = _positions_of_passes(model, batch["input_ids"], real_BL)
+    seen_BP = new_BP.cumsum(dim=1)
+    config = decoder.config.get_text_config()
+    width = config.num_attention_heads * (getattr(config, "head_dim", None) or _head_width(config))
+    attention = 4 * config.num_hidden_layers * width * int((new_BP * seen_BP).sum())
+    linear = 2 * linear_weights(decoder) * int(new_BP.sum())
+    learned = int((batch["labels"][:, 1:] != IGNORED).sum())
+    head = 2 * learned * model.get_output_embeddings().get_parameter("weight").numel()
+    total: int = (1 + BACKWARD) * (linear + attention + head)
+    return total
+
+
+def linear_weights(decoder: nn.Module) -> int:
+    """Weights of the linear layers, embeddings and head not counted."""
+    return sum(each.weight.numel() for each in decoder.modules() if isinstance(each, nn.Linear | Conv1D))
+
+
+def peak_of(device_name: str | None) -> float | None:
+    """Operations a second at the peak of a device; None where it is not known."""
+    if device_name is None:
+        return None
+    # the longer name first: an L40S is no L4
+    names = sorted((name for name in PEAKS if name in device_name), key=len)
+    return PEAKS[names[-1]] if names else None
+
+
+def share_of_peak(flops: float, seconds: float, peak: float | None) -> float | None:
+    """Operations a second over those of the peak; None where that is not known."""
+    return None if peak is None else flops / seconds / peak
+
+
+def _positions_of_passes(model: LatentForCausalLM, ids_BL: Tensor, real_BL: Tensor) -> Tensor:
+    """Positions of each row that each pass computes, (B, passes)."""
+    slots = (ids_BL == model.config.latent_token_id).any(dim=0).nonzero().flatten().tolist()
+    bounds = [*([] if isinstance(model.model.schedule, Single) else slots), ids_BL.size(1)]
+    starts = [0, *bounds[:-1]]
+    return torch.stack([real_BL[:, a:b].sum(dim=1) for a, b in zip(starts, bounds, strict=True)], dim=1)
+
+
+def _head_width(config: object) -> int:
+    sizes: dict[str, int] = {name: getattr(config, name) for name in ("hidden_size", "num_attention_heads")}
+    return sizes["hidden_size"] // sizes["num_attention_heads"]

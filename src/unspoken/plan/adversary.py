@@ -1,0 +1,61 @@
+"""What a plan says of an adversary."""
+
+from unspoken.config import AdversarySettings, EmbeddingHeadsSettings
+from unspoken.plan.build import Plan
+
+
+def adversary_lines(plan: Plan) -> list[str]:
+    """How its judgement reaches the model, how much it draws, how large it is; nothing where there is none."""
+    settings, heads = plan.recipe.adversary, plan.recipe.model.embedding_heads
+    if settings is None:
+        return []
+    matching = f", feature matching {settings.feature_matching:g}" if settings.feature_matching else ""
+    lines = [
+        f"{settings.signal}, weight {settings.weight:g}{matching}; false captions: {_shown(settings)}",
+        _drawn(plan),
+    ]
+    if settings.judge == "discriminator" and heads is not None:
+        size = _num_parameters(settings, heads, plan.vocabulary)
+        learns = "every step" if settings.every == 1 else f"every {settings.every} steps"
+        known = "" if size is None else f" of {size:,} parameters"
+        lines.append(f"a discriminator{known}, outside of the model, learns {learns}")
+    return lines
+
+
+def _shown(settings: AdversarySettings) -> str:
+    if settings.judge == "clip_margin":
+        return "none, CLIP judges"
+    return "generated, and for one half hard" if settings.negatives == "generated_and_hard" else "generated"
+
+
+def _drawn(plan: Plan) -> str:
+    """Captions that are drawn, of which no figure of a plan knows."""
+    settings, rows = plan.recipe.adversary, plan.rows
+    assert settings is not None, "there is one"
+    if settings.fakes == "cached":
+        count = settings.cached_rows if rows is None else min(settings.cached_rows, rows)
+        drawn = f"{count:,} captions are drawn an epoch"
+    elif settings.signal == "policy_gradient":
+        drawn = f"{plan.recipe.train.batch_size * settings.samples:,} captions are drawn a step"
+    else:
+        often = "a step" if settings.every == 1 else f"every {settings.every} steps"
+        drawn = f"{plan.recipe.train.batch_size:,} captions are drawn {often}"
+    return f"{drawn}, which is in no figure of time here"
+
+
+def _num_parameters(settings: AdversarySettings, heads: EmbeddingHeadsSettings, vocabulary: int | None) -> int | None:
+    """Parameters of the discriminator, counted without storage; None where its space or the vocabulary is not known."""
+    import torch
+    from transformers import CLIPConfig
+
+    from unspoken.adversary.build import new_discriminator
+
+    try:
+        space = CLIPConfig.from_pretrained(heads.space, revision=heads.revision, local_files_only=True)
+    except (OSError, ValueError):
+        return None
+    if vocabulary is None:
+        return None
+    with torch.device("meta"):
+        discriminator = new_discriminator(settings, space.projection_dim, vocabulary, 0)
+    return sum(parameter.numel() for parameter in discriminator.parameters())
