@@ -1,7 +1,5 @@
 """Rows, a model and captions that the tests of this folder share; a caption is the numbers of its tokens."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import torch
 from tests.conftest import TOKENS, tiny_model
@@ -53,11 +51,11 @@ class Clip:
     """Vectors of captions by their words, in the place of a CLIP; a caption alone has the bits it has beside others."""
 
     def __init__(self, most=20):
-        self.asked = []
-        self.model = SimpleNamespace(config=SimpleNamespace(text_config=SimpleNamespace(max_position_embeddings=most)))
+        self.asked, self.most = [], most
 
-    def tokenizer(self, text):
-        return {"input_ids": text.split()}
+    def fit(self, text):
+        words = text.split()
+        return " ".join(words[: self.most]), len(words) > self.most
 
     def texts(self, captions):
         self.asked += captions
