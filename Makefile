@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup demo test check bench docs crash shapes rl gpu profile clean
+.PHONY: setup demo test check bench docs crash shapes stories rl gpu profile clean
 
 setup: $(VENV)/.ready
 
@@ -36,6 +36,9 @@ crash: setup           ## every crash point of a save, and every step between sa
 shapes: setup          ## learn to see, then to think about pictures, beside every control
 	$(BIN)/python results/shapes.py
 	$(BIN)/unspoken report runs/shapes/relations-0-coconut runs/shapes/relations-0-no_cot
+
+stories: setup         ## what happens next: eyes, words, thoughts, adversaries over 3 seeds, beside every control
+	$(BIN)/python results/stories.py
 
 rl: setup              ## what rewards teach: gain, halting, trajectories, 3 seeds; about 40 minutes by the times of its parts
 	$(BIN)/python results/rl.py

@@ -8,6 +8,7 @@ from pathlib import Path
 import datasets
 import pytest
 from PIL import Image
+from tests.recipes.small_stories import with_films, with_toy_stories
 
 from unspoken.answer import ask
 from unspoken.evaluation.evaluate import evaluate
@@ -55,7 +56,7 @@ def quickly(recipe):
     length = getattr(recipe.method, "epochs_per_stage", 0)
     short = [1] * len(length) if isinstance(length, tuple) else min(length, 1)
     curriculum = [f"method.epochs_per_stage={short}"] if hasattr(recipe.method, "epochs_per_stage") else []
-    return [f"train.epochs={max(len(stages), 2)}", *curriculum]
+    return [f"train.epochs={recipe.train.first_epoch + max(len(stages), 2)}", *curriculum]
 
 
 def with_gsm8k(folder, model, rows):
@@ -125,7 +126,8 @@ def test_the_shipped_recipes_are_the_files_in_the_folder():
     assert shipped_recipes() == RECIPES
     assert len(RECIPES) >= 31
     assert {name.partition("/")[0] for name in RECIPES} == {
-        "aokvqa", "gsm8k", "hops", "multiplication", "prontoqa", "prosqa", "scienceqa", "shapes",
+        "aokvqa", "gsm8k", "hops", "multiplication", "prontoqa", "prosqa", "scienceqa", "shapes", "stories",
+        "toy_stories",
     }  # fmt: skip
 
 
@@ -135,16 +137,19 @@ def test_a_shipped_recipe_loads_and_plans_as_it_is(name, tmp_path, monkeypatch):
     recipe = load_recipe(name)
     planned = plan(recipe)
     assert [stage.stage for stage in planned.stages] == stages_of(recipe)
-    assert sum(stage.last_epoch - stage.first_epoch + 1 for stage in planned.stages) == recipe.train.epochs
+    assert sum(stage.last_epoch - stage.first_epoch + 1 for stage in planned.stages) == (
+        recipe.train.epochs - recipe.train.first_epoch
+    )
     if recipe.task.name == "gsm8k" and recipe.task.dataset is None:  # its files are to be brought
         assert planned.rows is None
         assert any("set task.train and task.validation" in warning for warning in planned.warnings)
-    elif recipe.task.name in ("gsm8k", "aokvqa", "scienceqa"):  # the data set is on a hub
+    elif recipe.task.name in ("gsm8k", "aokvqa", "scienceqa", "stories"):  # the data set is on a hub
         assert planned.rows is None
         assert any(f"data set {recipe.task.dataset} are counted" in warning for warning in planned.warnings)
     else:
         assert planned.rows == recipe.task.train_rows
-        assert planned.total_steps == math.ceil(planned.rows / recipe.train.batch_size) * recipe.train.epochs
+        epochs = recipe.train.epochs - recipe.train.first_epoch
+        assert planned.total_steps == math.ceil(planned.rows / recipe.train.batch_size) * epochs
 
 
 # what answers nothing is trained in test_contrastive.py
@@ -156,6 +161,10 @@ def test_a_shipped_recipe_trains_through_its_stages_evaluates_and_answers(name, 
     original = load_recipe(name)
     if original.task.name == "shapes":
         given = with_pictures(tmp_path, original)
+    elif original.task.name == "toy_stories":
+        given = with_toy_stories(tmp_path, original)
+    elif original.task.name == "stories":
+        given = with_films(tmp_path, original, request.getfixturevalue("tiny_gpt2"))
     elif original.task.name in ("aokvqa", "scienceqa"):
         folders = [request.getfixturevalue(name) for name in ("tiny_gpt2", "tiny_clip")]
         given = with_data_set(tmp_path, original, *folders)
