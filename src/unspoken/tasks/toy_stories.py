@@ -5,8 +5,8 @@ question  1: The red circle wants the small green star.
           3: The wind blows the things about.
           4: It gets dark. The things are put away and all but one go home.
           NEXT:
-steps     the red circle stays | the red circle wants the small green star | the small green star was last seen at the
-          blue house
+steps     the red circle stays | the red circle wants the small green star | the small green star was last seen in
+          picture 2 | the small green star was at the blue house
 answer    The red circle goes to the blue house and takes the small green star.
 
 Neither the words nor the frames tell it alone, nor the last frame and caption; `unspoken.tasks.toy_stories_plot` says
@@ -109,8 +109,8 @@ class ToyStories(StoryTask):
 
     @property
     def max_new_tokens(self) -> int:
-        """Steps and answer together take up to 45 words; half as many again where words are split."""
-        return 70
+        """Steps and answer together take up to 60 words; half as many again where words are split."""
+        return 90
 
     def words(self) -> Sequence[str]:
         """The same for all settings."""

@@ -92,6 +92,12 @@ class Story:
         return [wish.thing for wish in self.told if wish is not None and wish.character == self.stays][-1]
 
     @property
+    def last_day(self) -> int:
+        """The frame in which that thing was seen last, from 1."""
+        track = self.seen[self.wanted]
+        return max(day for day, house in enumerate(track, 1) if house is not None)
+
+    @property
     def place(self) -> int:
         """The house at which that thing was seen last."""
         return last_seen(self.seen[self.wanted])

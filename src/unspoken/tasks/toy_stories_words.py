@@ -40,7 +40,12 @@ ENDINGS = (
     "At the {where} the {who} finds the {what}.",
     "So the {who} gets the {what} at the {where}.",
 )
-STEPS = ("the {who} stays", "the {who} wants the {what}", "the {what} was last seen at the {where}")
+STEPS = (
+    "the {who} stays",
+    "the {who} wants the {what}",
+    "the {what} was last seen in picture {frame}",
+    "the {what} was at the {where}",
+)
 
 FRAME = "What is in picture {place}?"
 """Asks what stands in one of the frames."""
@@ -92,8 +97,8 @@ def captions_of(story: Story, rng: Random) -> tuple[str, ...]:
 
 
 def steps_of(story: Story) -> tuple[str, ...]:
-    """The way to what happens next: who stays, what it wants, where that was seen last."""
-    return tuple(step.format(**story.facts._asdict()) for step in STEPS)
+    """The way to what happens next: who stays, what it wants, when that was seen last, and where that was."""
+    return tuple(step.format(**story.facts._asdict(), frame=story.last_day) for step in STEPS)
 
 
 def inventory(scene: Scene) -> str:

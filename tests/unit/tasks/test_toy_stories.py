@@ -162,12 +162,20 @@ def test_the_answer_follows_from_the_captions_and_frames_that_are_shown(tmp_path
         assert example.steps == (
             f"the {found.who} stays",
             f"the {found.who} wants the {found.what}",
-            f"the {found.what} was last seen at the {found.where}",
+            f"the {found.what} was last seen in picture {_last_picture(found.what, scenes[:-1])}",
+            f"the {found.what} was at the {found.where}",
         )
         last = scenes[-1].things
         assert [thing.kind.shape for thing in last[:3]] == ["square"] * 3
         assert [name_of(thing.kind) for thing in last[3:]] == [found.who, found.what]
         assert last[3].cell[1] == last[4].cell[1]
+
+
+def _last_picture(what, scenes):
+    """The number of the last frame that shows a thing."""
+    return max(
+        number for number, scene in enumerate(scenes, 1) if what in [name_of(thing.kind) for thing in scene.things]
+    )
 
 
 def test_a_row_is_the_same_on_every_machine_and_version_of_python(task):
