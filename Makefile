@@ -33,9 +33,10 @@ bench: setup           ## speed and memory; REFERENCE=folder of the released coc
 crash: setup           ## every crash point of a save, and every step between saves
 	UNSPOKEN_ALL_CRASH_POINTS=1 OMP_NUM_THREADS=1 $(BIN)/pytest -s tests/reliability/test_crash_points.py
 
-shapes: setup          ## learn to see, then to think about pictures, beside every control
-	$(BIN)/python results/shapes.py
-	$(BIN)/unspoken report runs/shapes/relations-0-coconut runs/shapes/relations-0-no_cot
+shapes: setup          ## learn to see, then to think about pictures, beside every control: an hour and a half
+	$(BIN)/python results/shapes.py --follow arrows
+	$(BIN)/python results/shapes.py --follow relations --beside no_cot --out results/shapes-relations.json
+	$(BIN)/unspoken report runs/shapes/arrows-0-coconut runs/shapes/arrows-0-no_cot
 
 stories: setup         ## what happens next: eyes, words, thoughts, adversaries over 3 seeds, beside every control
 	$(BIN)/python results/stories.py

@@ -1,15 +1,16 @@
-"""Does a model think about what it sees? `make shapes`, or `python results/shapes.py --follow arrows --seeds 0 1`.
+"""Does a model think about what it sees? `make shapes`, or `python results/shapes.py --follow relations --seeds 0 1`.
 
 For each seed, of the questions and of the models: eyes learn to tell what is in a picture, then every method goes on
 with the same eyes, on the same pictures and for as many steps: thoughts, the answer at once, pauses for thoughts, no
 slots at all, and thoughts without eyes. Settings were chosen on the validation split; the test split is asked once, and
-the one that thinks is audited on it. Everything is written to results/shapes.json; runs that are there already are not
-trained again.
+the one that thinks is audited on it. Everything is written to one file; runs that are there already are not trained
+again.
 """
 
 import argparse
 import shlex
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,8 @@ METHODS = {
     THINKING: ("shapes/coconut", []),
     "no_cot": ("shapes/no_cot", []),
     "pause": ("shapes/coconut", ["thoughts.name=pause"]),
-    "markers_only": ("shapes/coconut", ["method.thoughts_per_step=0", "method.markers=true"]),
     "words_only": ("shapes/coconut", ["model.path=null", "model.vision=null"]),
+    "markers_only": ("shapes/coconut", ["method.thoughts_per_step=0", "method.markers=true"]),
 }
 """What is compared, by the name of its figures: a recipe, and what is changed in it."""
 KEPT = ("accuracy", "interval", "n", "chance", "majority", "controls", "thoughts_per_answer", "tokens_per_answer")
@@ -56,13 +57,14 @@ def measured(run: Path) -> dict[str, Any]:
     return found | {"data_sha256": figures["data_sha256"], "train_seconds": round(seconds, 1)}
 
 
-def compared(follow: str, seed: int) -> dict[str, Any]:
+def compared(follow: str, seed: int, methods: Sequence[str]) -> dict[str, Any]:
     """All figures of one seed on one kind of questions: of each method, and the audit of the one that thinks."""
     same = [f"task.follow={follow}", f"task.seed={seed}", f"train.seed={seed}"]
     eyes = trained(f"{follow}-{seed}-{EYES}", "shapes/scene", same)
     runs = {
         name: trained(f"{follow}-{seed}-{name}", recipe, [f"model.path={eyes}", *own, *same])
         for name, (recipe, own) in METHODS.items()
+        if name in methods
     }
     figures = {EYES: measured(eyes)} | {name: measured(run) for name, run in runs.items()}
     thinking = runs.pop(THINKING)
@@ -81,14 +83,18 @@ def say(text: str) -> None:
 def main() -> None:
     """Train, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--follow", nargs="+", choices=["relations", "arrows"], default=["relations"])
+    parser.add_argument("--follow", nargs="+", choices=["relations", "arrows"], default=["arrows"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    further = [name for name in METHODS if name != THINKING]
+    parser.add_argument("--beside", nargs="*", choices=further, default=further, help="what is trained beside coconut")
+    parser.add_argument("--out", type=Path, default=OUT, help=f"default: {OUT}")
     asked = parser.parse_args()
-    found = {follow: {str(seed): compared(follow, seed) for seed in asked.seeds} for follow in asked.follow}
+    methods = [THINKING, *asked.beside]
+    found = {follow: {str(seed): compared(follow, seed, methods) for seed in asked.seeds} for follow in asked.follow}
     command = shlex.join(["python", "results/shapes.py", *sys.argv[1:]])
     date = datetime.now(UTC).date().isoformat()
-    write_json(OUT, {"command": command, "date": date, **found, "environment": environment()})
-    say(f"{OUT} is written")
+    write_json(asked.out, {"command": command, "date": date, **found, "environment": environment()})
+    say(f"{asked.out} is written")
 
 
 if __name__ == "__main__":

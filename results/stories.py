@@ -38,12 +38,13 @@ METHODS = {
     "pause": ("toy_stories/coconut", ["thoughts.name=pause"]),
 }
 """What goes on from the same model for as many steps, by the name of its figures: a recipe, and what is changed."""
-EARLY = ("toy_stories/no_cot", ["train.epochs=1", "train.lr_schedule=constant"])
+ALONE = ["evaluate.controls=[]"]
+EARLY = ("toy_stories/no_cot", ["train.epochs=1", "train.lr_schedule=constant", *ALONE])
 ADVERSARIES = {
-    "matched": ("toy_stories/naive", ["adversary=null"]),
-    "naive": ("toy_stories/naive", []),
-    "cached": ("toy_stories/cached", []),
-    "hard_negative": ("toy_stories/hard_negative", []),
+    "matched": ("toy_stories/naive", ["adversary=null", *ALONE]),
+    "naive": ("toy_stories/naive", ALONE),
+    "cached": ("toy_stories/cached", ALONE),
+    "hard_negative": ("toy_stories/hard_negative", ALONE),
 }
 """What goes on from that for as many steps."""
 KEPT = ("accuracy", "interval", "soft_accuracy", "soft_interval", "n", "captions", "foreseen", "controls")
@@ -129,7 +130,7 @@ def adversaries(seed: int, begin: Path, space: Path) -> dict[str, Any]:
         if name != "matched":
             found[name]["over_matched"] = _difference(run, runs["matched"])
             lines = [line for line in read_json_lines(run / "metrics.jsonl") if "eval_adversary_accuracy" in line]
-            found[name]["discriminator"] = lines[-1]
+            found[name]["discriminator"] = {key: lines[-1][key] for key in lines[-1] if "adversary" in key}
     return found
 
 
