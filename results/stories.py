@@ -2,7 +2,7 @@
 
 begin          eyes: what stands in a frame; then stories with a plan in words; and a CLIP, the space of the heads
 what is needed from there the next caption at once, from frames and words, words alone, frames alone; or copied
-thoughts       from there with the plan in words, in thoughts, with learned pauses for them: as many steps for each
+thoughts       from there with the plan in words, in thoughts: as many steps for each
 adversaries    for each seed a model stops early and goes on: with three adversaries, and without for as many steps
 
 Settings were chosen on the validation split; the test split is asked once. Everything is written to
@@ -35,7 +35,6 @@ METHODS = {
     "frames_alone": ("toy_stories/no_cot", FRAMES_ALONE),
     "cot": ("toy_stories/no_cot", ["method.name=cot"]),
     PLANS: ("toy_stories/coconut", []),
-    "pause": ("toy_stories/coconut", ["thoughts.name=pause"]),
 }
 """What goes on from the same model for as many steps, by the name of its figures: a recipe, and what is changed."""
 ALONE = ["evaluate.controls=[]"]
@@ -94,7 +93,7 @@ def learned(seed: int) -> tuple[dict[str, Any], Path, Path]:
     plans = runs.pop(PLANS)
     if not (plans / "audit.json").is_file():
         say(f"unspoken audit {plans}")
-        audit(plans, against=[runs["pause"], runs[WITHOUT]])
+        audit(plans, against=[runs[WITHOUT], runs["cot"]])
     audited = read_json(plans / "audit.json")
     return found | {"audit": {key: audited[key] for key in KEPT_OF_AUDIT}}, begin, space
 
