@@ -12,16 +12,17 @@ Settings were chosen on the validation split. Everything is written to results/r
 not trained again.
 """
 
-import shlex
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from unspoken import evaluate, load, load_recipe, train
+from trained import say, trained
+
+from unspoken import evaluate, load
 from unspoken.audit import audit
 from unspoken.device import environment
 from unspoken.evaluation.evaluate import rows_of
@@ -49,15 +50,6 @@ SOME = ["task.train_rows=320", "train.epochs=1"]
 WORDS = HALF
 
 
-def trained(name: str, recipe: str, changes: Sequence[str]) -> Path:
-    """The run of a recipe, trained unless it is there."""
-    run = RUNS / name
-    if not (run / "run.json").is_file():
-        say(f"unspoken train {recipe} --out {run} {shlex.join(changes)}")
-        train(load_recipe(recipe, list(changes)), run, resume=(run / "resolved.json").is_file())
-    return run
-
-
 def measured(run: Path) -> dict[str, Any]:
     """Its figures on the test split, asked once."""
     if not (run / "results.json").is_file():
@@ -78,10 +70,10 @@ def rights(run: Path) -> list[bool]:
 def gain(seed: int) -> dict[str, Any]:
     """What each way of going on brings."""
     own = [f"train.seed={seed}"]
-    half = trained(f"half-{seed}", "hops/coconut", [*HALF, *own])
+    half = trained(RUNS / f"half-{seed}", "hops/coconut", [*HALF, *own])
     found = {"half": measured(half)}
     for name, (recipe, changes) in LEARNERS.items():
-        run = trained(f"{name}-{seed}", recipe, [*changes, f"model.path={half}", *own])
+        run = trained(RUNS / f"{name}-{seed}", recipe, [*changes, f"model.path={half}", *own])
         found[name] = measured(run)
         counts = paired(rights(run), rights(half))
         found[name]["gain"] = {"points": counts.cost, "interval": list(newcombe(counts)), "n": counts.n}
@@ -91,8 +83,8 @@ def gain(seed: int) -> dict[str, Any]:
 def halting(seed: int) -> dict[str, Any]:
     """How often a model that may stop thinks, and how often it would have had to."""
     own = [f"train.seed={seed}"]
-    fixed = trained(f"mixed-{seed}", "hops/mixed", own)
-    free = trained(f"halting-{seed}", "hops/halting", [f"model.path={fixed}", *own])
+    fixed = trained(RUNS / f"mixed-{seed}", "hops/mixed", own)
+    free = trained(RUNS / f"halting-{seed}", "hops/halting", [f"model.path={fixed}", *own])
     found = {"fixed": measured(fixed), "free": measured(free)}
     rows = read_json_lines(free / "predictions.jsonl")
     hops = [int(row["question"].split()[-1]) for row in rows]
@@ -137,9 +129,9 @@ def fewest(run: Path, num_rows: int) -> list[Any]:
 def trajectories(seed: int) -> dict[str, Any]:
     """Several trains of thought for each question, in vectors and in words."""
     own = [f"train.seed={seed}"]
-    half = trained(f"half-{seed}", "hops/coconut", [*HALF, *own])
-    drawn = trained(f"some-{seed}", "hops/grpo", [*SOME, f"model.path={half}", *own])
-    words = trained(f"words-{seed}", "hops/cot", [*WORDS, *own])
+    half = trained(RUNS / f"half-{seed}", "hops/coconut", [*HALF, *own])
+    drawn = trained(RUNS / f"some-{seed}", "hops/grpo", [*SOME, f"model.path={half}", *own])
+    words = trained(RUNS / f"words-{seed}", "hops/cot", [*WORDS, *own])
     found = {}
     for name, run, chance in (
         ("thoughts", drawn, Chance(temperature=1.0, token_temperature=1.0)),
@@ -166,11 +158,6 @@ def audited(run: Path) -> dict[str, Any]:
         say(f"unspoken audit {run}")
         audit(run)
     return read_json(run / "audit.json")["necessity"]
-
-
-def say(text: str) -> None:
-    """What is going on, on stderr."""
-    sys.stderr.write(text + "\n")
 
 
 def main() -> None:

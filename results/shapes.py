@@ -15,7 +15,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from unspoken import evaluate, load_recipe, train
+from trained import say, trained
+
+from unspoken import evaluate
 from unspoken.audit import audit
 from unspoken.device import environment
 from unspoken.files import read_json, read_json_lines, write_json
@@ -37,15 +39,6 @@ KEPT = ("accuracy", "interval", "n", "chance", "majority", "controls", "thoughts
 KEPT_OF_AUDIT = ("necessity", "questions", "interventions", "comparisons", "counterfactuals", "shifts", "command")
 
 
-def trained(name: str, recipe: str, changes: list[str]) -> Path:
-    """The run of a recipe, trained unless it is there."""
-    run = RUNS / name
-    if not (run / "run.json").is_file():
-        say(f"training {run}: {recipe} {' '.join(changes)}")
-        train(load_recipe(recipe, changes), run, resume=(run / "resolved.json").is_file())
-    return run
-
-
 def measured(run: Path) -> dict[str, Any]:
     """Its figures on the test split, asked once."""
     if not (run / "results.json").is_file():
@@ -60,9 +53,9 @@ def measured(run: Path) -> dict[str, Any]:
 def compared(follow: str, seed: int, methods: Sequence[str]) -> dict[str, Any]:
     """All figures of one seed on one kind of questions: of each method, and the audit of the one that thinks."""
     same = [f"task.follow={follow}", f"task.seed={seed}", f"train.seed={seed}"]
-    eyes = trained(f"{follow}-{seed}-{EYES}", "shapes/scene", same)
+    eyes = trained(RUNS / f"{follow}-{seed}-{EYES}", "shapes/scene", same)
     runs = {
-        name: trained(f"{follow}-{seed}-{name}", recipe, [f"model.path={eyes}", *own, *same])
+        name: trained(RUNS / f"{follow}-{seed}-{name}", recipe, [f"model.path={eyes}", *own, *same])
         for name, (recipe, own) in METHODS.items()
         if name in methods
     }
@@ -73,11 +66,6 @@ def compared(follow: str, seed: int, methods: Sequence[str]) -> dict[str, Any]:
         audit(thinking, against=list(runs.values()))
     audited = read_json(thinking / "audit.json")
     return {"methods": figures, "audit": {key: audited[key] for key in KEPT_OF_AUDIT}}
-
-
-def say(text: str) -> None:
-    """What is going on, on stderr."""
-    sys.stderr.write(text + "\n")
 
 
 def main() -> None:

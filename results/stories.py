@@ -12,12 +12,13 @@ results/stories.json; runs that are there already are not trained again.
 import argparse
 import shlex
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from unspoken import evaluate, load_recipe, train
+from trained import say, trained
+
+from unspoken import evaluate
 from unspoken.audit import audit
 from unspoken.device import environment
 from unspoken.evaluation.paired import across_seeds, newcombe, paired
@@ -50,15 +51,6 @@ KEPT = ("accuracy", "interval", "soft_accuracy", "soft_interval", "n", "captions
 KEPT_OF_AUDIT = ("necessity", "questions", "interventions", "comparisons", "counterfactuals", "command")
 
 
-def trained(name: str, recipe: str, changes: Sequence[str]) -> Path:
-    """The run of a recipe, trained unless it is there."""
-    run = RUNS / name
-    if not (run / "run.json").is_file():
-        say(f"unspoken train {recipe} --out {run} {shlex.join(changes)}")
-        train(load_recipe(recipe, list(changes)), run, resume=(run / "resolved.json").is_file())
-    return run
-
-
 def measured(run: Path) -> dict[str, Any]:
     """Its figures on the test split, asked once."""
     if not (run / "results.json").is_file():
@@ -78,12 +70,12 @@ def rights(run: Path) -> list[bool]:
 def learned(seed: int) -> tuple[dict[str, Any], Path, Path]:
     """Figures of eyes, space and methods; the runs that begin and of the space."""
     same = [f"task.seed={seed}", f"train.seed={seed}"]
-    eyes = trained(f"{EYES}-{seed}", "toy_stories/frame", same)
-    begin = trained(f"{BEGIN}-{seed}", "toy_stories/cot", [f"model.path={eyes}", *same])
-    space = trained(f"{SPACE}-{seed}", "toy_stories/clip", same)
+    eyes = trained(RUNS / f"{EYES}-{seed}", "toy_stories/frame", same)
+    begin = trained(RUNS / f"{BEGIN}-{seed}", "toy_stories/cot", [f"model.path={eyes}", *same])
+    space = trained(RUNS / f"{SPACE}-{seed}", "toy_stories/clip", same)
     found = {EYES: measured(eyes), BEGIN: measured(begin), SPACE: _retrieved(space)}
     runs = {
-        name: trained(f"{name}-{seed}", recipe, [*_begin(begin, space), *changes, *same])
+        name: trained(RUNS / f"{name}-{seed}", recipe, [*_begin(begin, space), *changes, *same])
         for name, (recipe, changes) in METHODS.items()
     }
     found |= {name: measured(run) for name, run in runs.items()}
@@ -119,9 +111,9 @@ def adversaries(seed: int, begin: Path, space: Path) -> dict[str, Any]:
     """What each adversary brings over as many steps without one."""
     same = [f"train.seed={seed}"]
     recipe, changes = EARLY
-    early = trained(f"early-{seed}", recipe, [*_begin(begin, space), *changes, *same])
+    early = trained(RUNS / f"early-{seed}", recipe, [*_begin(begin, space), *changes, *same])
     runs = {
-        name: trained(f"{name}-{seed}", recipe, [*_begin(early, space), *changes, *same])
+        name: trained(RUNS / f"{name}-{seed}", recipe, [*_begin(early, space), *changes, *same])
         for name, (recipe, changes) in ADVERSARIES.items()
     }
     found = {"early": measured(early)} | {name: measured(run) for name, run in runs.items()}
@@ -163,11 +155,6 @@ def _over(values: list[float]) -> dict[str, Any]:
         return {"mean": values[0]}
     mean, interval = across_seeds(values)
     return {"mean": mean, "interval": list(interval)}
-
-
-def say(text: str) -> None:
-    """What is going on, on stderr."""
-    sys.stderr.write(text + "\n")
 
 
 def main() -> None:
