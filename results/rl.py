@@ -12,7 +12,7 @@ Settings were chosen on the validation split. Everything is written to results/r
 not trained again.
 """
 
-import sys
+import argparse
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -162,7 +162,9 @@ def audited(run: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Train, measure, write."""
-    seeds = [int(each) for each in sys.argv[1:]] or [0, 1, 2]
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("seeds", nargs="*", type=int, default=[0, 1, 2], metavar="SEED", help="default: 0 1 2")
+    seeds = parser.parse_args().seeds
     found = {
         str(seed): {"gain": gain(seed), "halting": halting(seed), "trajectories": trajectories(seed)} for seed in seeds
     }
