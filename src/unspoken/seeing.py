@@ -16,7 +16,7 @@ from unspoken.config import EmbeddingHeadsSettings, VisionSettings
 from unspoken.data.tokenize import tokenize
 from unspoken.data.tokenizer import image_token
 from unspoken.device import best_device
-from unspoken.errors import CheckpointError
+from unspoken.errors import CheckpointError, DataError
 from unspoken.model import LatentForCausalLM
 from unspoken.model.vision import encode
 from unspoken.recipe import Recipe
@@ -51,13 +51,14 @@ def tokenize_with_images(
         image_root: The folder outside of which no image is read; None allows every file.
 
     Raises:
-        DataError: Images that cannot be used, each with its rows.
+        DataError: Images that cannot be used, or rows with too many, each with its rows.
         CheckpointError: An encoder is not that of training.
     """
     slots = model.model.image_slots
     if slots is None:
         rows, images_sha256 = tokenize(examples, recipe.task.text, tokenizer), []
     else:
+        _fit_places(model, examples)
         slot = np.full(slots.slots, image_token(tokenizer), dtype=np.int32)
         facts = preflight(((row.id, image) for row in examples for image in row.images), image_root)
         seen = _inputs(recipe, examples, facts, (model.config.vision or {}).get("fingerprint"))
@@ -69,6 +70,25 @@ def tokenize_with_images(
     if model.config.embedding_heads is not None:
         rows = _with_foreseen(recipe, examples, rows, model.config.embedding_heads["fingerprint"], image_root)
     return rows, images_sha256
+
+
+def _fit_places(model: LatentForCausalLM, examples: Sequence[Example]) -> None:
+    """See that a fusion has a place for each image.
+
+    Raises:
+        DataError: Rows have more images, each with how many.
+    """
+    slots = model.model.image_slots
+    if slots is None or slots.fusion is None:
+        return
+    most = slots.fusion.most_images
+    rows = [f"row {row.id}: {len(row.images)} images" for row in examples if len(row.images) > most]
+    if rows:
+        listed = "\n  ".join([*rows[:20], *([f"and {len(rows) - 20} more"] if len(rows) > 20 else [])])
+        raise DataError(
+            f"{len(rows)} of {len(examples)} rows have more images than the fusion has places ({most}):\n  {listed}\n"
+            "raise model.vision.fusion.most_images, or take these rows out"
+        )
 
 
 def _inputs(

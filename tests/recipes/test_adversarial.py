@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 import unspoken
-from unspoken.errors import DataError, RecipeError
+from unspoken.errors import RecipeError
 from unspoken.files import MANIFEST, read_json_lines, sha256
 from unspoken.plan import plan, render
 from unspoken.recipe import override, resolve
@@ -223,19 +223,6 @@ def test_adapters_hear_of_a_judgement(recipe, tmp_path):
     run = train(judged(lora, "adversary.signal=embedding"), tmp_path / "lora")
     assert load_file(run / "model.safetensors")
     assert any("loss_adversary" in line for line in read_json_lines(run / "metrics.jsonl"))
-
-
-def test_rows_without_a_next_image_are_named(recipe, tmp_path, monkeypatch):
-    def without(task, rows, split, **kwargs):
-        rows.tokenized[0] = type(rows.tokenized[0])(**{
-            **{name: getattr(rows.tokenized[0], name) for name in rows.tokenized[0].__slots__}, "foreseen": None
-        })  # fmt: skip
-        return original(task, rows, split, **kwargs)
-
-    original = adversarial.material_of
-    monkeypatch.setattr(adversarial, "material_of", without)
-    with pytest.raises(DataError, match=r"1 training rows have no next image, .*: toy_stories/train/1; take them out"):
-        train(judged(recipe, *CACHED), tmp_path / "run")
 
 
 def test_the_plan_says_how_the_judgement_arrives(recipe):

@@ -2,17 +2,21 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from unspoken import seeing
-from unspoken.errors import CheckpointError, RecipeError
+from unspoken.errors import CheckpointError, DataError, RecipeError
 from unspoken.evaluation.evaluate import evaluate, table
 from unspoken.files import read_json_lines
+from unspoken.plan import plan, render
 from unspoken.recipe import load_recipe, resolve
 from unspoken.run_directory import open_run
+from unspoken.tasks.toy_stories import ToyStories
+from unspoken.training.begin import freeze_decoder
 from unspoken.training.train import train
 
 EYES = {"layers": 1, "heads": 2, "width": 32, "image_size": 36, "patch_size": 12, "train_encoder": True}
@@ -158,6 +162,46 @@ def test_adapters_leave_eyes_and_heads_as_a_whole(run, task, clip, tmp_path):
     assert any("embedding_heads" in name for name in moved)
     assert not any("lora" in name for name, _ in adapted.named_parameters())
     assert math.isfinite(evaluate(tmp_path / "adapted", split="test")["accuracy"])
+
+
+def test_a_frozen_language_model_has_no_dropout(run):
+    model = open_run(run).model
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.5
+    freeze_decoder(model)
+    model.train()
+    ids = torch.tensor([[5, 6, 7, 8]])
+    first, second = (model.model.language_model(ids).last_hidden_state for _ in range(2))
+    assert torch.equal(first, second)
+
+
+def test_rows_without_a_next_image_are_named_before_training(task, clip, tmp_path, monkeypatch):
+    whole = ToyStories.examples
+
+    def without(self, split):
+        rows, ledger = whole(self, split)
+        return (replace(rows[0], next_image=None), *rows[1:]), ledger
+
+    monkeypatch.setattr(ToyStories, "examples", without)
+    with pytest.raises(DataError, match=r"1 training rows have no next image, .*: toy_stories/train/1; take them out"):
+        train(resolve(values_of(task, clip), "test"), tmp_path / "run")
+    assert not (tmp_path / "run" / "resolved.json").exists()
+
+
+def test_more_images_than_a_fusion_has_places_are_named_before_training(task, clip, tmp_path):
+    vision = {**EYES, "fusion": {"layers": 1, "heads": 2, "most_images": 3}}
+    with pytest.raises(DataError, match=r"32 of 32 rows have more images than the fusion has places \(3\)"):
+        train(resolve(values_of(task, clip, vision=vision), "test"), tmp_path / "run")
+
+
+def test_a_plan_says_that_heads_of_a_space_it_cannot_see_are_not_counted(task, clip):
+    here = plan(resolve(values_of(task, clip), "test"))
+    away = plan(resolve(values_of(task, "nobody/nowhere"), "test"))
+    assert "in the space of" in render(here)
+    assert "counted in no figure" not in render(here)
+    assert "counted in no figure" in render(away)
+    assert here.num_parameters - away.num_parameters == 32 * 16 + 16 + 16 * 2 * 16 + 2 * 16
 
 
 WRONG = {

@@ -46,20 +46,14 @@ def material_of(task: Task, rows: Rows, split: str, *, hard: bool, alike: bool) 
 
     Args:
         task: Of them.
-        rows: With what is right for the heads.
+        rows: Each with what is right for the heads: training has refused others.
         split: What to call them.
         hard: Whether hard negatives are asked for.
         alike: Whether images that are alike are.
 
     Raises:
-        DataError: Rows without a next image, or no hard negative in all of them.
+        DataError: No row has a hard negative.
     """
-    lacking = [row.id for row in rows.tokenized if row.foreseen is None]
-    if lacking:
-        named = ", ".join(lacking[:5])
-        raise DataError(
-            f"{len(lacking)} {split} rows have no next image, beside which captions are judged: {named}; take them out"
-        )
     foreseen_N2E = torch.from_numpy(np.stack([row.foreseen for row in rows.tokenized if row.foreseen is not None]))
     images_NE, texts_NE = (foreseen_N2E[:, KINDS.index(kind)] for kind in KINDS)
     negatives = hard_negatives(task, rows.examples, texts_NE) if hard else []

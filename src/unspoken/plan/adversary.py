@@ -2,6 +2,7 @@
 
 from unspoken.config import AdversarySettings, EmbeddingHeadsSettings
 from unspoken.plan.build import Plan
+from unspoken.plan.heads import space_size
 
 
 def adversary_lines(plan: Plan) -> list[str]:
@@ -46,16 +47,12 @@ def _drawn(plan: Plan) -> str:
 def _num_parameters(settings: AdversarySettings, heads: EmbeddingHeadsSettings, vocabulary: int | None) -> int | None:
     """Parameters of the discriminator, counted without storage; None where its space or the vocabulary is not known."""
     import torch
-    from transformers import CLIPConfig
 
     from unspoken.adversary.build import new_discriminator
 
-    try:
-        space = CLIPConfig.from_pretrained(heads.space, revision=heads.revision, local_files_only=True)
-    except (OSError, ValueError):
-        return None
-    if vocabulary is None:
+    size = space_size(heads)
+    if size is None or vocabulary is None:
         return None
     with torch.device("meta"):
-        discriminator = new_discriminator(settings, space.projection_dim, vocabulary, 0)
+        discriminator = new_discriminator(settings, size, vocabulary, 0)
     return sum(parameter.numel() for parameter in discriminator.parameters())

@@ -14,6 +14,7 @@ from statistics import mean
 from unspoken.methods import Contrastive, Reinforcement
 from unspoken.plan.estimate import ADAPTER_SHARE, NO_IMAGES, Estimate, estimate, megabytes
 from unspoken.plan.eyes import Eyes, read_eyes
+from unspoken.plan.heads import head_parameters
 from unspoken.plan.sample import Data, num_special_words, read_data, tokens_per_word, words_in
 from unspoken.plan.shape import Shape, checkpoint_shape, new_shape, num_parameters
 from unspoken.plan.stage_table import Stage, is_final, layouts, positions, stage_table
@@ -90,7 +91,12 @@ def plan(recipe: Recipe, processes: int | None = None) -> Plan:
     if shape is not None:
         seeing = 0 if eyes is None else eyes.num_parameters or 0
         of_source = _source_parameters(recipe, shape.width)
-        parameters = num_parameters(shape) + of_source + seeing + _head_parameters(recipe, shape.width)
+        parameters = (
+            num_parameters(shape)
+            + of_source
+            + seeing
+            + (head_parameters(recipe.model.embedding_heads, shape.width) or 0)
+        )
     return Plan(
         recipe=recipe,
         batching=batching,
@@ -163,25 +169,6 @@ def _shape(recipe: Recipe, words: int | None) -> Shape | None:
     if model.tokenizer is not None or words is None:
         return None
     return new_shape(model, num_special_words() + sees + words)
-
-
-def _head_parameters(recipe: Recipe, width: int) -> int:
-    """Parameters of the embedding heads; 0 without, or where the configuration of their space is not here."""
-    settings = recipe.model.embedding_heads
-    if settings is None:
-        return 0
-    import torch
-    from transformers import CLIPConfig
-
-    from unspoken.model.embedding_heads import EmbeddingHeads
-
-    try:
-        space = CLIPConfig.from_pretrained(settings.space, revision=settings.revision, local_files_only=True)
-    except (OSError, ValueError):
-        return 0
-    with torch.device("meta"):
-        heads = EmbeddingHeads({**settings.model_dump(), "size": space.projection_dim}, width)
-    return sum(parameter.numel() for parameter in heads.parameters())
 
 
 def _source_parameters(recipe: Recipe, width: int) -> int:

@@ -8,6 +8,7 @@ from unspoken.plan.adversary import adversary_lines
 from unspoken.plan.build import Plan
 from unspoken.plan.estimate import megabytes, minutes
 from unspoken.plan.eyes import Eyes
+from unspoken.plan.heads import head_lines
 from unspoken.plan.stage_table import Stage
 from unspoken.plan.updates import Updates
 from unspoken.recipe import sparse
@@ -48,6 +49,7 @@ def render(plan: Plan) -> str:
         parts.append(f"Parameters  {plan.num_parameters:,} with {plan.vocabulary:,} token embeddings")
     if plan.eyes is not None:
         parts += _vision(plan.eyes, plan.num_images)
+    parts += _labelled("Heads", head_lines(plan.recipe.model.embedding_heads))
     parts += _labelled("Adversary", adversary_lines(plan))
     if plan.estimate is not None:
         parts.append(f"Memory      about {megabytes(plan.estimate.memory)} a process, to be safe (estimate)")

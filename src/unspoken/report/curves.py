@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+LOG_RATIO = 30
+"""Between the largest and the smallest value from which a scale is logarithmic."""
 MAX_POINTS = 300
 """Points of a curve; longer ones are averaged, so that the page stays small."""
 
@@ -66,32 +68,45 @@ def loss(runs: Sequence[ReportedRun]) -> Picture | None:
     values = [y for curve in curves for _, y in curve.points]
     if not values:
         return None
-    # losses of runs that have learnt differ by orders of magnitude
-    log = 0 < min(values) < max(values) / 30
-
-    def scale(axes: "Axes") -> None:
-        axes.set_xlabel("optimizer step")
-        axes.grid(axis="y")
-        axes.xaxis.set_major_formatter("{x:,.0f}")
-        if log:
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter("")
-        else:
-            axes.set_ylim(bottom=min(0, *values))
-
-    alt = "; ".join(
-        f"{curve.name}: from {curve.points[0][1]:.3g} to {curve.points[-1][1]:.3g} in {curve.points[-1][0]:,.0f} steps"
-        for curve in curves
-        if curve.points
-    )
+    log = is_wide(values)
     caption = "Mean loss between two logged steps."
     if any(curve.course[1:] for curve in curves):
         caption += " Stages train different words, so their losses do not compare."
     if any(sum(line.loss is not None for line in run.lines) > MAX_POINTS for run in runs if not run.earns):
         caption += " Neighbours are averaged."
     caption += " Logarithmic scale." if log else ""
-    return picture_of("loss", "Training loss", caption, alt, curves, scale)
+    return picture_of("loss", "Training loss", caption, in_words(curves), curves, over_steps(values))
+
+
+def is_wide(values: Sequence[float]) -> bool:
+    """Whether values need a logarithmic scale: losses of runs that have learnt differ by orders of magnitude."""
+    return 0 < min(values) < max(values) / LOG_RATIO
+
+
+def over_steps(values: Sequence[float]) -> Callable[["Axes"], None]:
+    """The axes of values over optimizer steps."""
+
+    def scale(axes: "Axes") -> None:
+        axes.set_xlabel("optimizer step")
+        axes.grid(axis="y")
+        axes.xaxis.set_major_formatter("{x:,.0f}")
+        if is_wide(values):
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("")
+        else:
+            axes.set_ylim(bottom=min(0, *values))
+
+    return scale
+
+
+def in_words(curves: Sequence[Curve]) -> str:
+    """Where curves begin and end, for those who do not see them."""
+    return "; ".join(
+        f"{curve.name}: from {curve.points[0][1]:.3g} to {curve.points[-1][1]:.3g} in {curve.points[-1][0]:,.0f} steps"
+        for curve in curves
+        if curve.points
+    )
 
 
 def validation(runs: Sequence[ReportedRun]) -> Picture | None:

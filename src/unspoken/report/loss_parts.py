@@ -3,15 +3,13 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from unspoken.report.curves import MAX_POINTS, Curve, averaged, course, picture_of
+from unspoken.report.curves import MAX_POINTS, Curve, averaged, course, in_words, is_wide, over_steps, picture_of
 from unspoken.report.panel import Picture, fitted, percent_axis
 from unspoken.report.read import ReportedRun
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-LOG_RATIO = 30
-"""Between the largest and the smallest value from which the scale is logarithmic."""
 SHARE = "accuracy"
 """How the names of shares end."""
 PREFIXES: Mapping[str, str] = {"loss_": "", "adversary_": "", "eval_adversary_": "held-out "}
@@ -50,29 +48,18 @@ def _panel(index: int, run: ReportedRun, kind: str) -> Picture | None:
     if not curves:
         return None
     values = [y for curve in curves for _, y in curve.points]
-    log = kind != "told-apart" and 0 < min(values) < max(values) / LOG_RATIO
-
-    def scale(axes: "Axes") -> None:
-        axes.set_xlabel("optimizer step")
-        axes.xaxis.set_major_formatter("{x:,.0f}")
-        if kind == "told-apart":
-            axes.set_ylim(-0.02, 1.02)
-            percent_axis(axes, "y")
-            return
-        axes.grid(axis="y")
-        if log:
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter("")
-        else:
-            axes.set_ylim(bottom=min(0, *values))
-
-    alt = "; ".join(
-        f"{curve.name}: from {curve.points[0][1]:.3g} to {curve.points[-1][1]:.3g} in {curve.points[-1][0]:,.0f} steps"
-        for curve in curves
-    )
+    shares = kind == "told-apart"
+    scale = _as_shares if shares else over_steps(values)
     title = f"{about} of {fitted(run.label, 24)}"
-    return picture_of(f"{kind}-{index}", title, f"{caption}{' Logarithmic scale.' if log else ''}", alt, curves, scale)
+    caption += " Logarithmic scale." if not shares and is_wide(values) else ""
+    return picture_of(f"{kind}-{index}", title, caption, in_words(curves), curves, scale)
+
+
+def _as_shares(axes: "Axes") -> None:
+    axes.set_xlabel("optimizer step")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.set_ylim(-0.02, 1.02)
+    percent_axis(axes, "y")
 
 
 def _title(name: str) -> str:

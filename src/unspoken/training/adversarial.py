@@ -102,7 +102,7 @@ def make_trainer(prepared: Prepared, **kwargs: Any) -> "AdversarialTrainer":
     """The trainer of a recipe with an adversary.
 
     Raises:
-        DataError: A row has no next image, or none has a hard negative.
+        DataError: No row has a hard negative.
         RecipeError: The heads are of another space, or the judgement does not reach what is trained.
     """
     recipe, method, tokens = prepared.recipe, prepared.recipe.method, thought_tokens(prepared.tokenizer)
@@ -150,7 +150,8 @@ class AdversarialTrainer(SupervisedTrainer):
         collator = partial(
             _with_rows, kwargs.pop("collator"), {row.id: at for at, row in enumerate(material.tokenized)}
         )
-        super().__init__(collator=collator, **kwargs)
+        answered = kwargs.pop("validate")
+        super().__init__(collator=collator, validate=lambda: {**answered(), **self._held_out()}, **kwargs)
         self.prepared, self.adversary, self.material, self.held_out = prepared, adversary, material, held_out
         self.prompt = prompt
         self.said: dict[str, list[Tensor]] = {}
@@ -182,15 +183,6 @@ class AdversarialTrainer(SupervisedTrainer):
             self.said.setdefault(name, []).append(figure.detach())
         return (total, outputs) if return_outputs else total
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """As before; and whether the discriminator tells captions of rows apart that nobody learned from."""
-        answered = self.validate
-        self.validate = lambda: {**answered(), **self._held_out()}
-        try:
-            return super().evaluate(*args, **kwargs)
-        finally:
-            self.validate = answered
-
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """The figures of a step, and the mean of what the adversary said since the last."""
         if "loss" in logs:
@@ -213,7 +205,7 @@ class AdversarialTrainer(SupervisedTrainer):
             self.adversary.put_back(state)
 
     def _held_out(self) -> dict[str, float]:
-        """See `Adversary.held_out`."""
+        """Whether the discriminator tells captions of validation rows apart, from which nobody learned."""
         limit = self.prepared.recipe.train.validation_rows or len(self.held_out.captions)
         rows, size = range(min(limit, len(self.held_out.captions))), self.prepared.recipe.evaluate.batch_size
         with self.accelerator.autocast(), without_dropout(self.prepared.model):

@@ -6,12 +6,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from unspoken import files
 from unspoken.config import LoraSettings
 from unspoken.device import environment, rank
-from unspoken.errors import CheckpointError
+from unspoken.errors import CheckpointError, DataError
 from unspoken.model import LatentForCausalLM
 from unspoken.prepare import Rows
 from unspoken.recipe import Recipe, dump
@@ -56,10 +57,28 @@ def begin(
     return None
 
 
+def refuse_rows_without_next_image(rows: Rows, split: str) -> None:
+    """Embedding heads learn from every row, or a batch would go without them and nobody would know.
+
+    Raises:
+        DataError: Rows have none.
+    """
+    lacking = [row.id for row in rows.tokenized if row.foreseen is None]
+    if lacking:
+        named = ", ".join(lacking[:5]) + (", ..." if len(lacking) > 5 else "")
+        raise DataError(
+            f"{len(lacking)} {split} rows have no next image, which the embedding heads guess: {named}; take them out, "
+            "or model.embedding_heads"
+        )
+
+
 def freeze_decoder(model: LatentForCausalLM) -> None:
-    """Let the language model stay as it is; what stands around it learns."""
+    """Let the language model stay as it is, without dropout: it is to be learned around as it will be used."""
     model.model.language_model.requires_grad_(False)
     model.lm_head.requires_grad_(False)
+    for module in model.model.language_model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
 
 
 WHOLE = ("thought_source", "image_slots", "embedding_heads")

@@ -25,7 +25,7 @@ from unspoken.recipe import Recipe
 from unspoken.recipe.batching import Batching, split_batch
 from unspoken.records import Batch, StagedExample, TokenizedExample
 from unspoken.run_directory import CHECKPOINTS, METRICS, save_model
-from unspoken.training.begin import SCHEDULERS, begin, freeze_decoder, with_adapters
+from unspoken.training.begin import SCHEDULERS, begin, freeze_decoder, refuse_rows_without_next_image, with_adapters
 from unspoken.training.callbacks import Guard, MetricsLog, ProgressBar, Stages, Stop, Validation
 from unspoken.training.health import HealthWarnings, warn
 from unspoken.training.signals import Stopped, StopRequest, stop_requests
@@ -91,6 +91,9 @@ def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest, make_t
     model = build_model(recipe, tokenizer)
     rows = tokenize_rows(recipe, examples, ledger, tokenizer, model)
     validation = tokenize_rows(recipe, *read_examples(recipe.task, "validation"), tokenizer, model)
+    if recipe.model.embedding_heads is not None:
+        refuse_rows_without_next_image(rows, "training")
+        refuse_rows_without_next_image(validation, "validation")
     checkpoint = begin(recipe, out, resume, rows, validation, tokenizer)
     if not recipe.model.train_decoder:
         freeze_decoder(model)

@@ -132,6 +132,7 @@ class SupervisedTrainer(SealingTrainer):
         super().__init__(**kwargs)
         self.fillings: Fillings = {}
         self.parts: dict[str, Tensor] = {}
+        self.parts_since = 0
 
     def compute_loss(
         self,
@@ -142,6 +143,8 @@ class SupervisedTrainer(SealingTrainer):
     ) -> Any:
         """The library's; the parts of the loss are added up until they are logged."""
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
+        if not self.parts:
+            self.parts_since = self.state.global_step
         for name in LOSS_PARTS:
             if outputs.get(name) is not None:
                 self.parts[name] = self.parts.get(name, 0) + outputs[name].detach()
@@ -160,6 +163,7 @@ class SupervisedTrainer(SealingTrainer):
         """The library's figures of a step, and those of the thoughts in its last micro-batch."""
         if "loss" in logs:
             logs |= health(self.model, self.fillings)
-            logs |= {name: float(part) / self.args.logging_steps for name, part in self.parts.items()}
+            steps = self.state.global_step - self.parts_since  # fewer than usual behind a resumption
+            logs |= {name: float(part) / steps for name, part in self.parts.items()}
             self.fillings, self.parts = {}, {}
         super().log(logs, start_time)
