@@ -14,6 +14,9 @@ from unspoken.training.rewards import score_answers
 from unspoken.training.verifier import Verifier
 
 SECONDS = 1.0
+"""Of computing in this process: on a busy machine the clock says nothing."""
+PATIENCE = 60.0
+"""By the clock, for a judge in another process, which has a limit of its own."""
 MEGABYTE = 1_000_000
 GOLD = "7341"
 
@@ -108,9 +111,10 @@ def written(task, text):
 
 def judged(task, example, text, verifier=None):
     """The verdicts, after at most the time that a text may take."""
-    start = time.monotonic()
+    start, computed = time.monotonic(), time.process_time()
     found = score_answers(task, [example], [text], 1, verifier)
-    assert time.monotonic() - start < SECONDS
+    assert time.process_time() - computed < SECONDS
+    assert time.monotonic() - start < PATIENCE
     return found
 
 

@@ -91,9 +91,9 @@ def test_a_bomb_of_aliases_is_refused_at_once():
     lines = ["a: &a [lol, lol, lol, lol, lol, lol, lol, lol, lol]"]
     for previous, name in zip("abcdefgh", "bcdefghi", strict=True):
         lines.append(f"{name}: &{name} [{', '.join([f'*{previous}'] * 9)}]")
-    start = time.monotonic()
+    start = time.process_time()
     (problem,) = refused("\n".join(lines))
-    assert time.monotonic() - start < 1
+    assert time.process_time() - start < 1
     assert "more than 20,000 values" in problem
 
 

@@ -46,11 +46,11 @@ def test_a_spelling_reads_back_as_the_same_value():
 
 
 def test_huge_texts_are_refused_at_once():
-    begin = time.perf_counter()
+    begin = time.process_time()
     texts = ["9" * 10_000_000, "1," * 5_000_000, " " * 10_000_000 + "x", "1/" * 1_000_000, "-" * 1_000_000]
     assert [canonical(text) for text in texts] == [None] * 5
     assert canonical("9" * 100) == "9" * 100
-    assert time.perf_counter() - begin < 1
+    assert time.process_time() - begin < 1
 
 
 def test_an_answer_ends_with_its_line():

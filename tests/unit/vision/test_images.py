@@ -482,9 +482,9 @@ def test_whatever_is_changed_in_a_file_it_is_refused_in_one_line_or_opens_in_its
 def test_a_bomb_is_refused_within_a_second_and_without_its_memory(tmp_path):
     path = write(tmp_path, "bomb.png", bomb())
     tracemalloc.start()
-    start = time.perf_counter()
+    start = time.process_time()
     reason = reason_of(path)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert "900,000,000" in reason
