@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export HF_HUB_OFFLINE := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: setup demo test check bench docs crash shapes stories rl gpu profile clean
+.PHONY: setup demo test check bench docs crash shapes stories rl small gpu profile clean
 
 setup: $(VENV)/.ready
 
@@ -43,6 +43,9 @@ stories: setup         ## what happens next: eyes, words, thoughts, adversaries 
 
 rl: setup              ## what rewards teach: gain, halting, trajectories, 3 seeds; about 40 minutes by the times of its parts
 	$(BIN)/python results/rl.py
+
+small: setup           ## seven methods on small graphs, equal data and steps, with their audits: about two hours of a core
+	OMP_NUM_THREADS=1 $(BIN)/python results/small.py
 
 gpu: setup             ## what needs a GPU, 9 minutes a call, again until all is done; ARGUMENTS="--released-words FILE" and others
 	$(BIN)/python results/gpu.py $(ARGUMENTS)

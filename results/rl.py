@@ -15,21 +15,18 @@ not trained again.
 import argparse
 from collections import defaultdict
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from trained import say, trained
+from once import audited, difference, measured, say, trained, written
 
-from unspoken import evaluate, load
-from unspoken.audit import audit
-from unspoken.device import environment
+from unspoken import load
 from unspoken.evaluation.evaluate import rows_of
 from unspoken.evaluation.many import evaluate_many
-from unspoken.evaluation.paired import across_seeds, newcombe, paired
+from unspoken.evaluation.paired import across_seeds
 from unspoken.evaluation.subject import Subject
-from unspoken.files import read_json, read_json_lines, write_json
+from unspoken.files import read_json_lines
 from unspoken.trajectories import Chance
 
 RUNS = Path("runs/rl")
@@ -48,35 +45,20 @@ LEARNERS = {
 SOME = ["task.train_rows=320", "train.epochs=1"]
 """Ten updates: a policy that still makes mistakes, so that there is something to vote about."""
 WORDS = HALF
-
-
-def measured(run: Path) -> dict[str, Any]:
-    """Its figures on the test split, asked once."""
-    if not (run / "results.json").is_file():
-        say(f"unspoken eval {run} --split test")
-        evaluate(run, split="test", overrides=["controls=[zero]"])
-    figures = read_json(run / "results.json")
-    lines = read_json_lines(run / "metrics.jsonl")
-    kept = ("accuracy", "interval", "n", "accuracy_without_thoughts", "interval_without_thoughts", "tokens_per_answer")
-    steps = max(line["step"] for line in lines)
-    return {key: figures[key] for key in (*kept, "thoughts_per_answer")} | {"steps": steps}
-
-
-def rights(run: Path) -> list[bool]:
-    """Which test questions a measured run answered right."""
-    return [row["verdict"] == "right" for row in read_json_lines(run / "predictions.jsonl")]
+WITHOUT_THOUGHTS = ("accuracy_without_thoughts", "interval_without_thoughts")
+KEPT = ("accuracy", "interval", "n", *WITHOUT_THOUGHTS, "tokens_per_answer", "thoughts_per_answer")
+CONTROLS = ["controls=[zero]"]
 
 
 def gain(seed: int) -> dict[str, Any]:
     """What each way of going on brings."""
     own = [f"train.seed={seed}"]
     half = trained(RUNS / f"half-{seed}", "hops/coconut", [*HALF, *own])
-    found = {"half": measured(half)}
+    found = {"half": measured(half, KEPT, CONTROLS)}
     for name, (recipe, changes) in LEARNERS.items():
         run = trained(RUNS / f"{name}-{seed}", recipe, [*changes, f"model.path={half}", *own])
-        found[name] = measured(run)
-        counts = paired(rights(run), rights(half))
-        found[name]["gain"] = {"points": counts.cost, "interval": list(newcombe(counts)), "n": counts.n}
+        found[name] = measured(run, KEPT, CONTROLS)
+        found[name]["gain"] = difference(run, half)
     return found
 
 
@@ -85,7 +67,7 @@ def halting(seed: int) -> dict[str, Any]:
     own = [f"train.seed={seed}"]
     fixed = trained(RUNS / f"mixed-{seed}", "hops/mixed", own)
     free = trained(RUNS / f"halting-{seed}", "hops/halting", [f"model.path={fixed}", *own])
-    found = {"fixed": measured(fixed), "free": measured(free)}
+    found = {"fixed": measured(fixed, KEPT, CONTROLS), "free": measured(free, KEPT, CONTROLS)}
     rows = read_json_lines(free / "predictions.jsonl")
     hops = [int(row["question"].split()[-1]) for row in rows]
     had = [row["num_thoughts"] for row in rows]
@@ -94,9 +76,8 @@ def halting(seed: int) -> dict[str, Any]:
     by_hops: Mapping[int, list[int]] = defaultdict(list)
     for place, number in enumerate(hops):
         by_hops[number].append(place)
-    counts = paired(rights(free), rights(fixed))
     return found | {
-        "over_fixed": {"points": counts.cost, "interval": list(newcombe(counts)), "n": counts.n},
+        "over_fixed": difference(free, fixed),
         "thoughts": fmean(had),
         "hops": fmean(hops),
         "fewest": fmean(least[place] for place in reachable),
@@ -152,14 +133,6 @@ def together(seeds: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def audited(run: Path) -> dict[str, Any]:
-    """What the audit says of a run."""
-    if not (run / "audit.json").is_file():
-        say(f"unspoken audit {run}")
-        audit(run)
-    return read_json(run / "audit.json")["necessity"]
-
-
 def main() -> None:
     """Train, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -168,17 +141,9 @@ def main() -> None:
     found = {
         str(seed): {"gain": gain(seed), "halting": halting(seed), "trajectories": trajectories(seed)} for seed in seeds
     }
-    results = {
-        "command": "python results/rl.py " + " ".join(map(str, seeds)),
-        "date": datetime.now(UTC).date().isoformat(),
-        "seeds": found,
-        "audit": {name: audited(RUNS / f"{name}-{seeds[0]}") for name in ("ppo", "grpo")},
-        "environment": environment(),
-    }
-    if len(seeds) > 1:
-        results["over_seeds"] = together(found)
-    write_json(OUT, results)
-    say(f"{OUT} is written")
+    audits = {name: audited(RUNS / f"{name}-{seeds[0]}", ["necessity"])["necessity"] for name in ("ppo", "grpo")}
+    over_seeds = {"over_seeds": together(found)} if len(seeds) > 1 else {}
+    written(OUT, "rl.py", list(map(str, seeds)), seeds=found, audit=audits, **over_seeds)
 
 
 if __name__ == "__main__":

@@ -8,19 +8,12 @@ again.
 """
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from trained import say, trained
-
-from unspoken import evaluate
-from unspoken.audit import audit
-from unspoken.device import environment
-from unspoken.files import read_json, read_json_lines, write_json
+from once import audited, measured, trained, written
 
 RUNS = Path("runs/shapes")
 OUT = Path("results/shapes.json")
@@ -39,17 +32,6 @@ KEPT = ("accuracy", "interval", "n", "chance", "majority", "controls", "thoughts
 KEPT_OF_AUDIT = ("necessity", "questions", "interventions", "comparisons", "counterfactuals", "shifts", "command")
 
 
-def measured(run: Path) -> dict[str, Any]:
-    """Its figures on the test split, asked once."""
-    if not (run / "results.json").is_file():
-        say(f"measuring {run}")
-        evaluate(run, split="test")
-    figures = read_json(run / "results.json")
-    seconds = sum(line.get("train_runtime", 0.0) for line in read_json_lines(run / "metrics.jsonl"))
-    found = {key: figures[key] for key in KEPT if key in figures}
-    return found | {"data_sha256": figures["data_sha256"], "train_seconds": round(seconds, 1)}
-
-
 def compared(follow: str, seed: int, methods: Sequence[str]) -> dict[str, Any]:
     """All figures of one seed on one kind of questions: of each method, and the audit of the one that thinks."""
     same = [f"task.follow={follow}", f"task.seed={seed}", f"train.seed={seed}"]
@@ -59,13 +41,9 @@ def compared(follow: str, seed: int, methods: Sequence[str]) -> dict[str, Any]:
         for name, (recipe, own) in METHODS.items()
         if name in methods
     }
-    figures = {EYES: measured(eyes)} | {name: measured(run) for name, run in runs.items()}
+    figures = {name: measured(run, KEPT) for name, run in {EYES: eyes, **runs}.items()}
     thinking = runs.pop(THINKING)
-    if not (thinking / "audit.json").is_file():
-        say(f"auditing {thinking}")
-        audit(thinking, against=list(runs.values()))
-    audited = read_json(thinking / "audit.json")
-    return {"methods": figures, "audit": {key: audited[key] for key in KEPT_OF_AUDIT}}
+    return {"methods": figures, "audit": audited(thinking, KEPT_OF_AUDIT, list(runs.values()))}
 
 
 def main() -> None:
@@ -79,10 +57,7 @@ def main() -> None:
     asked = parser.parse_args()
     methods = [THINKING, *asked.beside]
     found = {follow: {str(seed): compared(follow, seed, methods) for seed in asked.seeds} for follow in asked.follow}
-    command = shlex.join(["python", "results/shapes.py", *sys.argv[1:]])
-    date = datetime.now(UTC).date().isoformat()
-    write_json(asked.out, {"command": command, "date": date, **found, "environment": environment()})
-    say(f"{asked.out} is written")
+    written(asked.out, "shapes.py", sys.argv[1:], **found)
 
 
 if __name__ == "__main__":

@@ -10,19 +10,14 @@ results/stories.json; runs that are there already are not trained again.
 """
 
 import argparse
-import shlex
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from trained import say, trained
+from once import audited, difference, measured, trained, written
 
-from unspoken import evaluate
-from unspoken.audit import audit
-from unspoken.device import environment
-from unspoken.evaluation.paired import across_seeds, newcombe, paired
-from unspoken.files import read_json, read_json_lines, write_json
+from unspoken.evaluation.paired import across_seeds
+from unspoken.files import read_json_lines
 
 RUNS = Path("runs/stories")
 OUT = Path("results/stories.json")
@@ -51,43 +46,23 @@ KEPT = ("accuracy", "interval", "soft_accuracy", "soft_interval", "n", "captions
 KEPT_OF_AUDIT = ("necessity", "questions", "interventions", "comparisons", "counterfactuals", "command")
 
 
-def measured(run: Path) -> dict[str, Any]:
-    """Its figures on the test split, asked once."""
-    if not (run / "results.json").is_file():
-        say(f"unspoken eval {run} --split test")
-        evaluate(run, split="test")
-    figures, lines = read_json(run / "results.json"), read_json_lines(run / "metrics.jsonl")
-    found = {key: figures[key] for key in KEPT if key in figures}
-    seconds = sum(line.get("train_runtime", 0.0) for line in lines)
-    return found | {"steps": max(line["step"] for line in lines), "train_seconds": round(seconds, 1)}
-
-
-def rights(run: Path) -> list[bool]:
-    """Which test rows a measured run told right."""
-    return [row["verdict"] == "right" for row in read_json_lines(run / "predictions.jsonl")]
-
-
 def learned(seed: int) -> tuple[dict[str, Any], Path, Path]:
     """Figures of eyes, space and methods; the runs that begin and of the space."""
     same = [f"task.seed={seed}", f"train.seed={seed}"]
     eyes = trained(RUNS / f"{EYES}-{seed}", "toy_stories/frame", same)
     begin = trained(RUNS / f"{BEGIN}-{seed}", "toy_stories/cot", [f"model.path={eyes}", *same])
     space = trained(RUNS / f"{SPACE}-{seed}", "toy_stories/clip", same)
-    found = {EYES: measured(eyes), BEGIN: measured(begin), SPACE: _retrieved(space)}
+    found = {EYES: measured(eyes, KEPT), BEGIN: measured(begin, KEPT), SPACE: _retrieved(space)}
     runs = {
         name: trained(RUNS / f"{name}-{seed}", recipe, [*_begin(begin, space), *changes, *same])
         for name, (recipe, changes) in METHODS.items()
     }
-    found |= {name: measured(run) for name, run in runs.items()}
+    found |= {name: measured(run, KEPT) for name, run in runs.items()}
     for name, run in runs.items():
         if name != WITHOUT:
-            found[name]["behind_no_cot"] = _difference(runs[WITHOUT], run)
+            found[name]["behind_no_cot"] = difference(runs[WITHOUT], run)
     plans = runs.pop(PLANS)
-    if not (plans / "audit.json").is_file():
-        say(f"unspoken audit {plans}")
-        audit(plans, against=[runs[WITHOUT], runs["cot"]])
-    audited = read_json(plans / "audit.json")
-    return found | {"audit": {key: audited[key] for key in KEPT_OF_AUDIT}}, begin, space
+    return found | {"audit": audited(plans, KEPT_OF_AUDIT, [runs[WITHOUT], runs["cot"]])}, begin, space
 
 
 def _begin(run: Path, space: Path) -> list[str]:
@@ -95,16 +70,7 @@ def _begin(run: Path, space: Path) -> list[str]:
 
 
 def _retrieved(space: Path) -> dict[str, Any]:
-    if not (space / "results.json").is_file():
-        evaluate(space, split="test")
-    figures = read_json(space / "results.json")
-    return {key: figures[key] for key in ("image_to_text", "text_to_image", "chance_1", "n", "candidates")}
-
-
-def _difference(first: Path, second: Path) -> dict[str, Any]:
-    """Accuracy of one run less that of another on the same rows."""
-    counts = paired(rights(first), rights(second))
-    return {"points": counts.cost, "interval": list(newcombe(counts)), "n": counts.n}
+    return measured(space, ("image_to_text", "text_to_image", "chance_1", "n", "candidates"))
 
 
 def adversaries(seed: int, begin: Path, space: Path) -> dict[str, Any]:
@@ -116,10 +82,10 @@ def adversaries(seed: int, begin: Path, space: Path) -> dict[str, Any]:
         name: trained(RUNS / f"{name}-{seed}", recipe, [*_begin(early, space), *changes, *same])
         for name, (recipe, changes) in ADVERSARIES.items()
     }
-    found = {"early": measured(early)} | {name: measured(run) for name, run in runs.items()}
+    found = {"early": measured(early, KEPT)} | {name: measured(run, KEPT) for name, run in runs.items()}
     for name, run in runs.items():
         if name != "matched":
-            found[name]["over_matched"] = _difference(run, runs["matched"])
+            found[name]["over_matched"] = difference(run, runs["matched"])
             lines = [line for line in read_json_lines(run / "metrics.jsonl") if "eval_adversary_accuracy" in line]
             found[name]["discriminator"] = {key: lines[-1][key] for key in lines[-1] if "adversary" in key}
     return found
@@ -164,11 +130,8 @@ def main() -> None:
     asked = parser.parse_args()
     found, begin, space = learned(asked.seeds[0])
     by_seed = {str(seed): adversaries(seed, begin, space) for seed in asked.seeds}
-    command = shlex.join(["python", "results/stories.py", *sys.argv[1:]])
-    results = {"learned": found, "adversaries": {"seeds": by_seed, "over_matched": over_seeds(by_seed)}}
-    date = datetime.now(UTC).date().isoformat()
-    write_json(OUT, {"command": command, "date": date, **results, "environment": environment()})
-    say(f"{OUT} is written")
+    against_none = {"seeds": by_seed, "over_matched": over_seeds(by_seed)}
+    written(OUT, "stories.py", sys.argv[1:], learned=found, adversaries=against_none)
 
 
 if __name__ == "__main__":

@@ -218,7 +218,8 @@ class EvaluateSettings(Settings):
     max_new_tokens: PositiveInt | None = None
     """Longest answer in tokens; default: the task's."""
     controls: tuple[str, ...] = ("zero",)
-    """What the thoughts are replaced by: zero, mean, noise, another_row, removed."""
+    """What is taken away, each in its turn: thoughts (zero, removed, mean, noise, another_row) or images (no_image,
+    blank_image, another_image, shuffled_images)."""
 
 
 class DataPaths(Settings):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import nn
@@ -135,18 +136,43 @@ def fingerprint(examples: Sequence[Example], images_sha256: Sequence[str] = ()) 
 
 def build_tokenizer(recipe: Recipe, examples: Sequence[Example]) -> PreTrainedTokenizerBase:
     """The tokenizer of the recipe; from scratch, one token a word of the task."""
-    model, method = recipe.model, recipe.method
+    model = recipe.model
     path = model.tokenizer or model.path
     further = [IMAGE] if model.vision else []
     if path is not None:
         tokenizer = load_tokenizer(path, model.revision if model.tokenizer is None else None, further)
     else:
         tokenizer = word_tokenizer(recipe.task.words() or words_of(examples, recipe.task.text), further)
-    thoughts = method.most_thoughts(method.final_stage)
-    set_chat_template(
-        tokenizer, thoughts, question_end=recipe.task.text.question_end, markers=getattr(method, "markers", False)
-    )
+    write_chat_template(tokenizer, recipe, recipe.method.final_stage)
     return tokenizer
+
+
+def write_chat_template(tokenizer: PreTrainedTokenizerBase, recipe: Recipe, stage: int) -> None:
+    """Make the tokenizer's chat template write what a model of this stage reads of a question.
+
+    Nobody knows how many steps a question takes: it gets the thoughts of a row with as many as the stage replaces.
+    """
+    tokens, text = thought_tokens(tokenizer), recipe.task.text
+    prompt, short = (recipe.method.prompt(_unknown(steps), stage, tokens) for steps in (stage, 0))
+    note = ""
+    if short.num_thoughts != prompt.num_thoughts:
+        note = "A question of fewer steps had fewer thoughts in training and in evaluation: n_latent says how many."
+    elif recipe.thoughts.get("halt_after") is not None:
+        note = "In evaluation the model itself stops thinking, at the latest here: n_latent says how often it thinks."
+    set_chat_template(
+        tokenizer,
+        prompt.num_thoughts,
+        question_end=text.question_end,
+        markers=tokens.start in prompt.input_ids,
+        answer_start=text.answer_start.strip() if prompt.num_forced else "",
+        note=note,
+    )
+
+
+def _unknown(num_steps: int) -> TokenizedExample:
+    """A row of which nothing is known but its number of steps."""
+    word = np.full(1, -1, dtype=np.int32)
+    return TokenizedExample("", word, (), (word,), (word,) * num_steps, answer=word, answer_start=len(word))
 
 
 def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LatentForCausalLM:
@@ -229,13 +255,18 @@ def _load_pretrained(settings: ModelSettings) -> PreTrainedModel:
     """The causal language model at `settings.path`, which may be one of ours."""
     path = str(settings.path)
     try:
-        if (
-            AutoConfig.from_pretrained(path, revision=settings.revision, trust_remote_code=False).model_type
-            == LatentConfig.model_type
-        ):
+        config = AutoConfig.from_pretrained(path, revision=settings.revision, trust_remote_code=False)
+        if config.model_type == LatentConfig.model_type:
             return load_model(Path(path))
+        if getattr(config, "activation_function", None) == "gelu_new":
+            config.activation_function = "gelu_pytorch_tanh"  # the same function in one kernel instead of eight
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            path, revision=settings.revision, use_safetensors=True, trust_remote_code=False, dtype=torch.float32
+            path,
+            config=config,
+            revision=settings.revision,
+            use_safetensors=True,
+            trust_remote_code=False,
+            dtype=torch.float32,
         )
     except (OSError, ValueError, SafetensorError) as error:
         reason = str(error).splitlines()[0]

@@ -246,6 +246,7 @@ class Prediction:
         credit: What `predicted` is worth where that may lie between wrong and right, see `Task.credit`; else None.
         images: The files of its images, in order; None without.
         ended: Whether the text ends with the end of sequence, not the limit; None where the task writes no captions.
+        next_image: The file of the image that the answer describes and nobody sees; None without.
     """
 
     id: str
@@ -262,6 +263,7 @@ class Prediction:
     credit: float | None = None
     images: tuple[str, ...] | None = None
     ended: bool | None = None
+    next_image: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from unspoken.device import environment
 from unspoken.errors import CheckpointError, DataError
 from unspoken.methods import Contrastive
 from unspoken.model import LatentForCausalLM
-from unspoken.prepare import build_model, build_tokenizer, load_model
+from unspoken.prepare import build_model, build_tokenizer, load_model, write_chat_template
 from unspoken.recipe import Recipe, dump, resolve
 
 RECIPE, RESOLVED, METRICS, RUN, RESULTS, PREDICTIONS = (
@@ -106,6 +106,7 @@ def import_released(recipe: Recipe, path: Path, stage: int) -> None:
         stage: The stage they were trained to.
     """
     tokenizer = build_tokenizer(recipe, [])
+    write_chat_template(tokenizer, recipe, stage)
     model = build_model(recipe, tokenizer)
     files.write_json(path / RESOLVED, {"recipe": dump(recipe), "environment": environment()})
     files.write_text(path / RECIPE, recipe.source)

@@ -28,6 +28,7 @@ from unspoken.audit import audit
 from unspoken.bench import bench
 from unspoken.bench.cases import Case
 from unspoken.cli.main import main
+from unspoken.controls import IMAGE_CONTROLS, THOUGHT_CONTROLS
 from unspoken.files import read_json, read_json_lines
 from unspoken.inspection import inspect
 from unspoken.legacy.multimodal import MULTIMODAL_KEYS
@@ -123,6 +124,12 @@ def test_the_tables_of_settings_are_those_of_the_code():
     spec.loader.exec_module(tables)
     page = (DOCS / "recipes.md").read_text(encoding="utf-8")
     assert tables.refreshed(page) == page, "run `python docs/recipe_tables.py`"
+
+
+def test_every_control_is_explained_in_its_table():
+    named = first_column(section(DOCS / "metrics.md", "## Controls"))
+    count = len(THOUGHT_CONTROLS)
+    assert (sorted(named[:count]), sorted(named[count:])) == (sorted(THOUGHT_CONTROLS), sorted(IMAGE_CONTROLS))
 
 
 def test_every_released_key_has_its_row():

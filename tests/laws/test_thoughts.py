@@ -5,7 +5,7 @@ import torch
 
 from tests.conftest import tiny_model
 from tests.laws.rows import batch_of, random_rows
-from unspoken.errors import RecipeError
+from unspoken.errors import DataError, RecipeError
 from unspoken.thoughts import History, build_source
 from unspoken.thoughts.controls import AnotherRow, Mean, Noise, Zero
 
@@ -114,6 +114,27 @@ def test_controls_take_the_thought_away():
     assert torch.cosine_similarity(mild, thought, dim=-1).min() > 0.98
     means = torch.arange(18.0).view(3, 6)
     torch.testing.assert_close(Mean(means)(past), means[2].expand(3, 1, 6))
+
+
+def with_thoughts_at(*rows):
+    """A history of which only the places of the thoughts matter: one row for each list of columns."""
+    is_thought = torch.tensor([[column in columns for column in range(6)] for columns in rows])
+    placeholders = torch.zeros(len(rows), 1, 6)
+    return History(
+        [torch.randn(len(rows), 5, 6)], [5], placeholders, torch.ones_like(is_thought), is_thought, is_thought, 0
+    )
+
+
+def test_thoughts_are_exchanged_among_rows_whose_slots_are_in_the_same_columns():
+    past, source = with_thoughts_at([4, 5], [5], [4, 5], [], [5], [5]), build_source({"name": "last_hidden"}, 6)
+    thought = source(past)
+    assert torch.equal(AnotherRow(source)(past), thought[[2, 5, 0, 3, 1, 4]])
+
+
+def test_thoughts_are_not_exchanged_for_padding():
+    source = build_source({"name": "last_hidden"}, 6)
+    with pytest.raises(DataError, match="there is only one; leave it out, or batch rows with equally many thoughts"):
+        AnotherRow(source)(with_thoughts_at([4, 5], [5], [4, 5]))
 
 
 def test_replaced_thoughts_change_the_answer_and_the_trained_source_comes_back():

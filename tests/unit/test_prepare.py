@@ -121,6 +121,17 @@ def test_the_weights_are_those_of_the_checkpoint_and_it_computes_the_same(tmp_pa
     assert model.num_positions == 32
 
 
+def test_gpt2_computes_the_same_with_its_activation_in_one_kernel(tmp_path):
+    original = pretrained(tmp_path, tied=True, arch="gpt2").eval()
+    model, _ = built(tmp_path)
+    assert original.config.activation_function == "gelu_new"
+    assert model.config.text_config.activation_function == "gelu_pytorch_tanh"
+    ids = torch.tensor([[3, 4, 5, 1, 7]])
+    with torch.no_grad():
+        found = model.eval()(input_ids=ids).logits[..., : len(WORDS)]
+        torch.testing.assert_close(found, original(input_ids=ids).logits, atol=1e-6, rtol=1e-5)
+
+
 def test_a_run_of_ours_keeps_its_thought_tokens_when_it_is_trained_on(tmp_path):
     tokenizer = word_tokenizer([str(number) for number in range(34)])
     tokenizer.save_pretrained(tmp_path)

@@ -10,13 +10,19 @@ from huggingface_hub import ModelCard
 from tests.docs.markdown import blocks
 
 from unspoken.answer import ask
+from unspoken.audit import audit
 from unspoken.cli.main import main
 from unspoken.demo import demo_pretrained, table
 from unspoken.errors import CheckpointError, RecipeError
+from unspoken.evaluation.evaluate import evaluate
+from unspoken.evaluation.many import evaluate_many
 from unspoken.files import read_json
+from unspoken.inspection import inspect
 from unspoken.pretrained import CARD, copy_pretrained, pretrained_models, run_to_read, run_to_write
 from unspoken.recipe import dump, load_recipe
+from unspoken.report import write_report
 from unspoken.run_directory import MODEL_FILES, open_run, read_recipe, read_summary
+from unspoken.training.train import train
 
 ROOT = Path(__file__).parents[2]
 NAME = "prosqa-small"
@@ -140,6 +146,30 @@ def test_what_writes_into_a_run_wants_a_copy(elsewhere, capsys, verb, run):
     assert "copy it with `unspoken demo --pretrained`" in capsys.readouterr().err
     assert held() == before
     assert not list(elsewhere.iterdir())
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda run: evaluate(run, split="test"),
+        lambda run: evaluate_many(run, trajectories=2),
+        lambda run: audit(run, rows=2),
+        lambda run: inspect(run, rows=2),
+        lambda run: write_report([run], run / "report.html"),
+        lambda run: train(load_recipe("hops/coconut"), run, resume=True),
+    ],
+    ids=["evaluate", "evaluate_many", "audit", "inspect", "write_report", "train"],
+)
+@pytest.mark.parametrize("run", [MODEL, MODEL / ".." / NAME])
+def test_functions_that_write_into_a_run_want_a_copy_too(write, run):
+    before = held()
+    with pytest.raises(CheckpointError, match=r"comes with Unspoken, and nothing is written into it; copy it with"):
+        write(run)
+    assert held() == before
+
+
+def test_a_report_about_it_is_written_elsewhere(tmp_path):
+    assert write_report([MODEL], tmp_path / "report.html").is_file()
 
 
 def test_a_directory_of_its_name_comes_first(elsewhere):

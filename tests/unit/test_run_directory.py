@@ -49,6 +49,13 @@ def test_a_run_opens_with_its_recipe_stage_tokenizer_and_weights(finished):
     assert all(torch.equal(value, weights_of(trained)[name]) for name, value in weights_of(opened.model).items())
 
 
+def test_a_chat_has_the_thoughts_of_the_stage_that_was_reached(finished):
+    opened = open_run(finished)
+    chat = opened.tokenizer.apply_chat_template([{"role": "user", "content": "a"}], add_generation_prompt=True)
+    assert opened.stage < opened.recipe.method.final_stage
+    assert chat["input_ids"].count(opened.model.config.latent_token_id) == opened.stage
+
+
 def test_the_summary_holds_the_sha256_of_every_model_file(finished):
     recorded = read_json(finished / "run.json")["sha256"]
     assert set(recorded) == set(MODEL_FILES)

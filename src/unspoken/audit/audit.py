@@ -21,6 +21,7 @@ from unspoken.evaluation.evaluate import rows_of
 from unspoken.evaluation.recorded import Recorded
 from unspoken.evaluation.statistics import aggregate
 from unspoken.evaluation.subject import Subject, both
+from unspoken.pretrained import run_to_write
 from unspoken.records import Prediction, Split
 from unspoken.run_directory import AUDIT, Run, open_run
 from unspoken.thoughts import ThoughtSource
@@ -67,6 +68,7 @@ def audit(
     """
     _check(rows, margin, seed)
     started = time.monotonic()
+    run = run_to_write(run)
     opened = open_run(run)
     others = [_other(path, opened) for path in against]
     opened.model.to(best_device())
@@ -127,7 +129,7 @@ def audit(
         "date": datetime.now(UTC).date().isoformat(),
         "environment": environment(),
     }
-    files.write_json(Path(run) / AUDIT, result)
+    files.write_json(run / AUDIT, result)
     return result
 
 

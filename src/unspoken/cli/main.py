@@ -16,7 +16,8 @@ from typing import Any
 
 from unspoken import __version__
 from unspoken.cli.terminal import close_stdout, complain, say
-from unspoken.cli.verbs import DONE, FAILED, VERBS
+from unspoken.cli.verb import DONE, FAILED
+from unspoken.cli.verbs import VERBS
 
 BAD_INPUT, INTERRUPTED, READER_GONE, TERMINATED = 2, 130, 141, 143
 

@@ -31,3 +31,8 @@ def close_stdout() -> None:
     """Let the interpreter flush into nothing, so that it does not complain a second time."""
     with suppress(OSError, ValueError):  # where stdout is no file, nothing is flushed at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def hide_loading_bars() -> None:
+    """Leave out the library's bars for files of this machine; those of a download are worth seeing."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

@@ -1,6 +1,7 @@
 """Tokenizers: one word of the task a token, or that of a pretrained model; both with the three thought tokens."""
 
 import json
+import re
 from collections.abc import Iterable, Sequence
 from itertools import chain
 from pathlib import Path
@@ -20,10 +21,10 @@ WORD = r"\n|\[\w+\]|\w+|[^\w\s]+"
 SPLIT = pre_tokenizers.Split(Regex(WORD), behavior="removed", invert=True)
 
 CHAT_TEMPLATE = (
-    "{{ bos_token if BOS else '' }}{% for message in messages %}{{ message['content'] }}{% endfor %}"
+    "NOTE{{ bos_token if BOS else '' }}{% for message in messages %}{{ message['content'] }}{% endfor %}"
     "{% if add_generation_prompt %}{{ QUESTION_END }}"
     + "{% set thoughts = n_latent if n_latent is defined else DEFAULT %}"
-    + "OPEN{% for _ in range(thoughts) %}<|latent|>{% endfor %}CLOSE{% endif %}"
+    + "OPEN{% for _ in range(thoughts) %}<|latent|>{% endfor %}CLOSE{{ ANSWER_START }}{% endif %}"
 )
 """Puts the thoughts after the question, so that stock tools (pipeline, lm-eval, servers) think without knowing it."""
 
@@ -105,7 +106,13 @@ def image_token(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def set_chat_template(
-    tokenizer: PreTrainedTokenizerBase, num_thoughts: int, *, question_end: str = "", markers: bool = False
+    tokenizer: PreTrainedTokenizerBase,
+    num_thoughts: int,
+    *,
+    question_end: str = "",
+    markers: bool = False,
+    answer_start: str = "",
+    note: str = "",
 ) -> None:
     """Make `apply_chat_template(add_generation_prompt=True)` write the prompt of training; `n_latent=` sets thoughts.
 
@@ -114,8 +121,17 @@ def set_chat_template(
         num_thoughts: Thoughts where `n_latent` is not given.
         question_end: What follows a question in training.
         markers: Whether markers stand around the thoughts.
+        answer_start: What of an answer is given.
+        note: What whoever reads the template is to know about the number of thoughts.
     """
     starts_with_bos = tokenizer.bos_token_id is not None and tokenizer.bos_token_id in tokenizer("")["input_ids"]
-    template = CHAT_TEMPLATE.replace("DEFAULT", str(num_thoughts)).replace("QUESTION_END", json.dumps(question_end))
-    template = template.replace("BOS", "true" if starts_with_bos else "false")
-    tokenizer.chat_template = template.replace("OPEN", START * markers).replace("CLOSE", END * markers)
+    parts = {
+        "NOTE": f"{{# {note} #}}" if note else "",
+        "DEFAULT": str(num_thoughts),
+        "BOS": "true" if starts_with_bos else "false",
+        "OPEN": START * markers,
+        "CLOSE": END * markers,
+        "QUESTION_END": json.dumps(question_end),
+        "ANSWER_START": json.dumps(answer_start),
+    }
+    tokenizer.chat_template = re.sub("|".join(parts), lambda part: parts[part[0]], CHAT_TEMPLATE)

@@ -9,6 +9,7 @@ from typing import Any
 
 from unspoken import files
 from unspoken.config import EvaluateSettings
+from unspoken.controls import IMAGE_CONTROLS
 from unspoken.data.tokenizer import image_token, thought_tokens
 from unspoken.device import best_device, environment, join_processes, rank
 from unspoken.errors import DataError, RecipeError
@@ -21,8 +22,8 @@ from unspoken.evaluation.predict import predict
 from unspoken.evaluation.retrieval import evaluate_retrieval, retrieval_table
 from unspoken.evaluation.statistics import aggregate, chance, majority
 from unspoken.prepare import Rows, read_examples, tokenize_rows
+from unspoken.pretrained import run_to_write
 from unspoken.recipe import Recipe, override
-from unspoken.recipe.contradictions import IMAGE_CONTROLS
 from unspoken.records import Evaluation, Prediction, Split
 from unspoken.run_directory import PREDICTIONS, RESULTS, Run, is_contrastive, open_run, read_recipe
 from unspoken.seeing import blank_image, space_of
@@ -54,7 +55,7 @@ def evaluate(
     Raises:
         UnspokenError: The run or the data cannot be used.
     """
-    run, data = Path(run), Path(data) if data is not None else None
+    run, data = run_to_write(run), Path(data) if data is not None else None
     join_processes()
     if is_contrastive(run):
         if overrides:

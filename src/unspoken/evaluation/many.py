@@ -29,6 +29,7 @@ from unspoken.evaluation.evaluate import rows_of
 from unspoken.evaluation.predict import batches
 from unspoken.evaluation.scaling import Compute, Judged, figures
 from unspoken.prepare import Rows
+from unspoken.pretrained import run_to_write
 from unspoken.recipe import Recipe, override
 from unspoken.records import Split
 from unspoken.run_directory import TRAJECTORIES, Run, open_run
@@ -70,7 +71,7 @@ def evaluate_many(
     Raises:
         UnspokenError: The run or the data cannot be used, a number is out of range, or nothing is left to chance.
     """
-    run, data, chance = Path(run), Path(data) if data is not None else None, chance or Chance()
+    run, data, chance = run_to_write(run), Path(data) if data is not None else None, chance or Chance()
     join_processes()
     opened = open_run(run)
     opened.model.to(best_device())

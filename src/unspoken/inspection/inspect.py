@@ -27,6 +27,7 @@ from unspoken.inspection.filled import decoder_layers
 from unspoken.inspection.images import seen_images
 from unspoken.inspection.outcomes import outcomes, written_after
 from unspoken.inspection.probes import probe
+from unspoken.pretrained import run_to_write
 from unspoken.records import Prediction, Split
 from unspoken.run_directory import INSPECTION, open_run
 from unspoken.tasks.graph import distances, frontiers
@@ -74,6 +75,7 @@ def inspect(
         UnspokenError: The run or the data cannot be used.
     """
     started = time.monotonic()
+    run = run_to_write(run)
     opened = open_run(run)
     opened.model.to(best_device())
     found = rows_of(opened, opened.recipe, None if data is None else Path(data), split)
@@ -127,7 +129,7 @@ def inspect(
         "date": datetime.now(UTC).date().isoformat(),
         "environment": environment(),
     }
-    files.write_json(Path(run) / INSPECTION, result)
+    files.write_json(run / INSPECTION, result)
     return result
 
 

@@ -2,6 +2,7 @@
 
 from unspoken.config import AdversarySettings, EmbeddingHeadsSettings
 from unspoken.plan.build import Plan
+from unspoken.plan.drawn import drawn_costs
 from unspoken.plan.heads import space_size
 
 
@@ -13,7 +14,7 @@ def adversary_lines(plan: Plan) -> list[str]:
     matching = f", feature matching {settings.feature_matching:g}" if settings.feature_matching else ""
     lines = [
         f"{settings.signal}, weight {settings.weight:g}{matching}; false captions: {_shown(settings)}",
-        _drawn(plan),
+        _drawn(plan, settings),
     ]
     if settings.judge == "discriminator" and heads is not None:
         size = _num_parameters(settings, heads, plan.vocabulary)
@@ -29,19 +30,19 @@ def _shown(settings: AdversarySettings) -> str:
     return "generated, and for one half hard" if settings.negatives == "generated_and_hard" else "generated"
 
 
-def _drawn(plan: Plan) -> str:
-    """Captions that are drawn, of which no figure of a plan knows."""
-    settings, rows = plan.recipe.adversary, plan.rows
-    assert settings is not None, "there is one"
-    if settings.fakes == "cached":
-        count = settings.cached_rows if rows is None else min(settings.cached_rows, rows)
-        drawn = f"{count:,} captions are drawn an epoch"
-    elif settings.signal == "policy_gradient":
-        drawn = f"{plan.recipe.train.batch_size * settings.samples:,} captions are drawn a step"
+def _drawn(plan: Plan, settings: AdversarySettings) -> str:
+    """Captions that are drawn, and what of that is in the estimate."""
+    batch, rows = plan.recipe.train.batch_size, plan.rows
+    if settings.signal == "policy_gradient":
+        drawn = f"{batch * settings.samples:,} captions are drawn a step"
+    elif settings.fakes == "cached":
+        drawn = (
+            f"{settings.cached_rows if rows is None else min(settings.cached_rows, rows):,} captions are drawn an epoch"
+        )
     else:
-        often = "a step" if settings.every == 1 else f"every {settings.every} steps"
-        drawn = f"{plan.recipe.train.batch_size:,} captions are drawn {often}"
-    return f"{drawn}, which is in no figure of time here"
+        drawn = f"{batch:,} captions are drawn {'a step' if settings.every == 1 else f'every {settings.every} steps'}"
+    counted = "" if plan.estimate is None else "; they are in the estimate as if all were that long, the judge is not"
+    return f"{drawn}, of at most {drawn_costs(plan.recipe, rows or 0).words:,} tokens{counted}"
 
 
 def _num_parameters(settings: AdversarySettings, heads: EmbeddingHeadsSettings, vocabulary: int | None) -> int | None:

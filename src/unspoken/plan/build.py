@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from statistics import mean
 
 from unspoken.methods import Contrastive, Reinforcement
+from unspoken.plan.drawn import drawn_costs
 from unspoken.plan.estimate import ADAPTER_SHARE, NO_IMAGES, Estimate, estimate, megabytes
 from unspoken.plan.eyes import Eyes, read_eyes
 from unspoken.plan.heads import head_parameters
@@ -222,6 +223,7 @@ def _estimate(
         recomputed=recipe.model.checkpoint_passes,
         share=share,
         images=images,
+        drawn=drawn_costs(recipe, data.rows),
     )
     if updates is None:
         return found

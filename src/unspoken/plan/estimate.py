@@ -54,6 +54,26 @@ NO_IMAGES = ImageCosts()
 
 
 @dataclass(frozen=True, slots=True)
+class DrawnCosts:
+    """What captions add that are drawn in training so that something judges them; nothing where none are.
+
+    Attributes:
+        captions: In an epoch.
+        batches: In which they are drawn, in an epoch.
+        words: Tokens of the longest; a batch is written until its longest ends.
+        learned: Captions of each row of a step that are read once more, with a gradient.
+    """
+
+    captions: int = 0
+    batches: int = 0
+    words: int = 0
+    learned: int = 0
+
+
+NOTHING_DRAWN = DrawnCosts()
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """What training will take.
 
@@ -86,6 +106,7 @@ def estimate(
     recomputed: bool,
     share: float,
     images: ImageCosts = NO_IMAGES,
+    drawn: DrawnCosts = NOTHING_DRAWN,
 ) -> Estimate:
     """Memory and time of a training run.
 
@@ -101,30 +122,46 @@ def estimate(
         recomputed: Whether passes are recomputed in the backward pass.
         share: What share of the weights is trained.
         images: What images add.
+        drawn: What captions add that are drawn; their rows are never cut into micro-batches.
     """
     decoder = num_parameters(shape)
     weights = decoder + images.parameters
-    per_token = decoder - shape.vocabulary * shape.width * (1 if shape.tied else 2)
     on_gpu = Path("/dev/nvidia0").exists()
-    operations = overhead = 0.0
+    operations, overhead, again = 0.0, 0.0, 4 / 3 if recomputed else 1
     for epochs, length, trained, thoughts in stages:
-        attention = 2 * shape.layers * shape.width * length
-        row = 6 * (length * (per_token + attention) + trained * shape.vocabulary * shape.width)
-        operations += epochs * rows * (row * (4 / 3 if recomputed else 1) + images.operations)
+        row = _operations(shape, length, trained) * again + images.operations
+        caption = _operations(shape, length - trained + drawn.words, drawn.words) + images.operations
+        # what is drawn has no backward pass, which takes two thirds, until it is learned from
+        operations += epochs * (rows * (row + drawn.learned * caption * again) + drawn.captions * caption / 3)
         passes = thoughts + 1 if sequential else 1
-        overhead += epochs * steps_per_epoch * (passes * shape.layers + images.layers) * PASS_SECONDS[on_gpu]
+        layers: float = steps_per_epoch * (passes * (1 + bool(drawn.learned)) * shape.layers + images.layers)
+        layers += drawn.batches * ((passes + drawn.words) * shape.layers + images.layers) / 3
+        overhead += epochs * layers * PASS_SECONDS[on_gpu]
     speed = GPU_FLOPS[half] if on_gpu else CORE_FLOPS * _cores() / processes
     fixed = RUNTIME_BYTES + weights * (4 + (BYTES_PER_WEIGHT - 4) * share) + 4 * images.beside + images.kept
-    a_row = (3 if half else 4) * images.states + max(
-        _activations(shape, *stage[1:], half=half, recomputed=recomputed) for stage in stages
-    )
+    a_row = max(_activations(shape, *stage[1:], half=half, recomputed=recomputed) for stage in stages)
+    if drawn.learned:
+        captions = [(length - trained + drawn.words, drawn.words, thoughts) for _, length, trained, thoughts in stages]
+        a_row += drawn.learned * max(_activations(shape, *each, half=half, recomputed=recomputed) for each in captions)
+    a_row += (3 if half else 4) * images.states * (1 + drawn.learned)
     return Estimate(
         memory=fixed + micro * a_row,
-        smaller=tuple((micro // part, fixed + micro // part * a_row) for part in (2, 4, 8) if micro % part == 0),
+        smaller=tuple(
+            (micro // part, fixed + micro // part * a_row)
+            for part in (2, 4, 8)
+            if micro % part == 0 and drawn == NOTHING_DRAWN
+        ),
         seconds=(operations / processes + images.once) / speed + overhead,
         checkpoint=weights * (4 + 8 * share),
         basis=_basis(on_gpu, processes, half),
     )
+
+
+def _operations(shape: Shape, length: float, words: float) -> float:
+    """Operations of a row, forward and backward, of which so many positions are read as words."""
+    per_token = num_parameters(shape) - shape.vocabulary * shape.width * (1 if shape.tied else 2)
+    attention = 2 * shape.layers * shape.width * length
+    return 6 * (length * (per_token + attention) + words * shape.vocabulary * shape.width)
 
 
 def _activations(shape: Shape, length: float, trained: float, thoughts: int, *, half: bool, recomputed: bool) -> float:

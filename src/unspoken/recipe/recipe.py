@@ -19,7 +19,8 @@ from unspoken.config import AdversarySettings, EvaluateSettings, ModelSettings, 
 from unspoken.errors import RecipeError
 from unspoken.legacy import Translation, is_legacy, translate
 from unspoken.methods import METHODS, Method
-from unspoken.recipe.contradictions import DEFAULT_THOUGHTS, contradictions, default_schedule, source_problems
+from unspoken.recipe.contradictions import contradictions
+from unspoken.recipe.contradictions.thoughts import DEFAULT_THOUGHTS, default_schedule, source_problems
 from unspoken.recipe.overrides import apply_overrides
 from unspoken.recipe.problems import Problem, advice, settings_problems
 from unspoken.recipe.shipped import find_recipe
@@ -181,12 +182,12 @@ def _resolve(values: Mapping[str, Any], where: str, origins: Mapping[str, str], 
     adversary = None if given is None else reader.read(AdversarySettings, "adversary", given)
     train = reader.read(TrainSettings, "train", values.get("train"))
     evaluate = reader.read(EvaluateSettings, "evaluate", values.get("evaluate"))
-    thoughts = reader.mapping("thoughts", values.get("thoughts")) or dict(DEFAULT_THOUGHTS)
+    chosen = values.get("thoughts")
+    thoughts = dict(DEFAULT_THOUGHTS) if chosen in (None, {}) else reader.mapping("thoughts", chosen)
     schedule = reader.mapping("schedule", values.get("schedule"))
     # how wide a checkpoint is, is not known here: what is too wide for it is found when it is loaded
-    width = ModelSettings().width if model is None else model.width if model.path is None else WIDE
-    found = source_problems(thoughts, schedule, width)
-    reader.problems += found
+    width = model.width if model and model.path is None else WIDE
+    reader.problems += source_problems(thoughts, schedule, width)
     reader.problems += contradictions(
         task=task,
         model=model,
@@ -200,6 +201,7 @@ def _resolve(values: Mapping[str, Any], where: str, origins: Mapping[str, str], 
         raise RecipeError(where, [_line_of(problem, origins) for problem in reader.problems])
     assert task is not None, "each of them is there or has left a problem"
     assert model is not None
+    assert thoughts is not None
     assert method is not None
     assert train is not None
     assert evaluate is not None

@@ -103,12 +103,14 @@ class Story:
 
     Attributes:
         frames: What was shown, in order; empty where the question is no story.
+        next_image: The path of the image that the answer describes, which was not shown; None where the row has none.
         expected: The reference.
         facts: What the reference says; empty where the task cannot tell.
         versions: What was written, as trained first.
     """
 
     frames: Sequence[Frame]
+    next_image: str | None
     expected: str
     facts: Mapping[str, str]
     versions: Sequence[Version]

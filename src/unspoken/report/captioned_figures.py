@@ -4,8 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from unspoken.controls import control_named, in_order
 from unspoken.report.captioned import CEILING, COPIED, FLOOR, TRAINED, Measure
-from unspoken.report.findings import control, in_order, percent
+from unspoken.report.findings import percent
 from unspoken.report.panel import WIDTH, Panel, Picture, colour, fitted, mark, panel
 from unspoken.report.read import ReportedRun
 from unspoken.report.svg import FAINT, LINE, draw
@@ -79,7 +80,7 @@ def conditions_of(run: ReportedRun) -> list[Condition]:
     controls = in_order(name for name in found if name != TRAINED and name not in WITHOUT_A_MODEL)
     return [
         Condition("as trained", found[TRAINED]),
-        *(Condition(control(name).short, found[name]) for name in controls),
+        *(Condition(control_named(name).short, found[name]) for name in controls),
         *(Condition(title, found[name], is_model=False) for name, title in WITHOUT_A_MODEL.items() if name in found),
     ]
 

@@ -3,10 +3,11 @@
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from unspoken.controls import control_named, in_order, taken_away
 from unspoken.records import Evaluation
 from unspoken.report.audit_figures import budget, costs
 from unspoken.report.curves import health, loss, rewards, validation
-from unspoken.report.findings import control, in_order, percent, with_interval
+from unspoken.report.findings import percent, with_interval
 from unspoken.report.loss_parts import parts_of_loss
 from unspoken.report.panel import WIDTH, Box, Panel, Picture, beside, colour, fitted, mark, panel, percent_axis
 from unspoken.report.read import ReportedRun
@@ -60,8 +61,7 @@ def necessity(runs: Sequence[ReportedRun]) -> Picture | None:
         f"{name}: " + ", ".join(f"{condition} {with_interval(figures)}" for condition, figures in conditions)
         for _, name, conditions in groups
     )
-    names = {name for run in runs if run.results for name in run.results.controls}
-    changed = "thoughts or images" if any(control(name).takes in ("images", "order") for name in names) else "thoughts"
+    changed = taken_away(name for run in runs if run.results for name in run.results.controls)
     title = f"Accuracy, and what is left without the {changed}"
     caption = (
         f"Filled: as trained. Hollow: the same questions, with something else in the place of the {changed}. "
@@ -105,7 +105,7 @@ def cost(runs: Sequence[ReportedRun]) -> Picture | None:
 
 def _conditions(run: ReportedRun) -> list[tuple[str, Evaluation]]:
     assert run.results, "only evaluated runs are drawn"
-    controls = [(control(name).short, run.results.controls[name]) for name in in_order(run.results.controls)]
+    controls = [(control_named(name).short, run.results.controls[name]) for name in in_order(run.results.controls)]
     return [("as trained", run.results.figures), *controls]
 
 

@@ -6,11 +6,12 @@ rows would, so what is said here holds there too; what is not said here may stil
 
 import math
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal, Protocol, TypeAlias
 
+from unspoken.controls import CONTROLS, control_named, in_order
 from unspoken.report.captioned import COPIED, FLOOR, TRAINED, Captioned, Measure
 from unspoken.report.drawn import Drawn, Figures
 from unspoken.report.read import ReportedRun, Results
@@ -32,34 +33,6 @@ class Measured(Protocol):
         """Low and high end."""
         ...
 
-
-@dataclass(frozen=True, slots=True)
-class Control:
-    """How a control is spoken of.
-
-    Attributes:
-        short: What stands in the place of the thoughts, in a table or beside a bar.
-        phrase: The same in a sentence.
-        takes: What it takes away: thoughts as such, what they hold, what is seen, or its order.
-    """
-
-    short: str
-    phrase: str
-    takes: Literal["thoughts", "contents", "images", "order"] = "contents"
-
-
-CONTROLS = {
-    "zero": Control("zeroed", "with its thoughts zeroed", "thoughts"),
-    "removed": Control("taken out", "with its thoughts taken out", "thoughts"),
-    "mean": Control("mean thought", "with the mean thought in place of each"),
-    "noise": Control("noise", "with noise in place of its thoughts"),
-    "another_row": Control("another row's", "with the thoughts of another question"),
-    "no_image": Control("no image", "without its images", "images"),
-    "blank_image": Control("blank image", "with a blank image in place of each", "images"),
-    "another_image": Control("another's image", "with the images of another question", "images"),
-    "shuffled_images": Control("another order", "with its images in another order", "order"),
-}
-"""By name, in the order in which they are told; the first one measured stands for all where there is room for one."""
 
 LENIENCE = 1.1
 """By which the passes of runs may differ that are compared: answers of 5.98 and of 6 tokens cost about the same."""
@@ -103,17 +76,6 @@ def effect(trained: Measured, without: Measured) -> Effect:
     if without.interval[1] < trained.interval[0]:
         return "needed" if without.interval[1] <= trained.interval[0] / 2 else "helps"
     return "hurts" if without.interval[0] > trained.interval[1] else "not shown"
-
-
-def control(name: str) -> Control:
-    """How a control is spoken of, known or not."""
-    return CONTROLS.get(name, Control(name, f"under the control {name}"))
-
-
-def in_order(controls: Iterable[str]) -> list[str]:
-    """Names of controls in the order in which they are told."""
-    known = [*CONTROLS]
-    return sorted(set(controls), key=lambda name: (known.index(name) if name in known else len(known), name))
 
 
 def finding(name: str, results: Results) -> str:
@@ -170,7 +132,7 @@ def _under_controls(captions: Captioned) -> list[str]:
     if "cider_d" not in trained:
         return []
     told = [
-        f"{control(name).phrase} {_plain(others[name]['cider_d'])}, "
+        f"{control_named(name).phrase} {_plain(others[name]['cider_d'])}, "
         f"{_beside(others[name]['cider_d'], trained['cider_d'])} that as trained"
         for name in in_order(others.keys() & CONTROLS.keys())
         if "cider_d" in others[name]
@@ -193,7 +155,7 @@ def control_findings(results: Results) -> list[str]:
     """What the further controls of a run show: sentences that follow `finding`, one for each consequence."""
     groups: dict[tuple[str, Effect], list[str]] = {}
     for name in in_order(results.controls)[1:]:
-        key = (control(name).takes, effect(results.figures, results.controls[name]))
+        key = (control_named(name).takes, effect(results.figures, results.controls[name]))
         groups.setdefault(key, []).append(name)
     sentences = [_consequence(results, names) for names in groups.values()]
     return [f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences]
@@ -303,7 +265,9 @@ def are_comparable(drawn: Sequence[Drawn]) -> bool:
 def _consequence(results: Results, names: Sequence[str]) -> str:
     """What controls of the same consequence leave, and what follows."""
     trained, left = results.figures, [results.controls[name] for name in names]
-    measured = [f"{control(name).phrase} {with_interval(figures)}" for name, figures in zip(names, left, strict=True)]
+    measured = [
+        f"{control_named(name).phrase} {with_interval(figures)}" for name, figures in zip(names, left, strict=True)
+    ]
     points = math.floor(1000 * min(trained.interval[0] - figures.interval[1] for figures in left)) / 10
     by = f" by at least {points} points" if points > 0 else ""
     meanings = {
@@ -331,7 +295,7 @@ def _consequence(results: Results, names: Sequence[str]) -> str:
             "not shown": "the intervals overlap, so these rows do not show that their order matters",
             "hurts": "it answers better than with its images in order",
         },
-    }[control(names[0]).takes]
+    }[control_named(names[0]).takes]
     return f"{', '.join(measured)}: {meanings[effect(trained, left[0])]}"
 
 

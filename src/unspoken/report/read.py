@@ -277,6 +277,8 @@ def _read_run(path: Path, label: str) -> ReportedRun:
     answers = _answers(path / PREDICTIONS, evaluate) if results else ()
     stories = _stories(path, results, task_of(resolved), evaluate) if results and results.captions else ()
     shown = [*answers, *(story.trained for story in stories)]
+    images = [image for row in shown for image in row.images or ()]
+    images += [story.next_image for story in stories if story.next_image is not None]
     return ReportedRun(
         path=path,
         label=label,
@@ -295,10 +297,7 @@ def _read_run(path: Path, label: str) -> ReportedRun:
         ),
         answers=answers,
         stories=stories,
-        pictures={
-            image: _picture(image, are_frames=bool(stories))
-            for image in dict.fromkeys(each for row in shown for each in row.images or ())
-        },
+        pictures={image: _picture(image, are_frames=bool(stories)) for image in dict.fromkeys(images)},
     )
 
 
@@ -409,6 +408,7 @@ def _stories(path: Path, results: Results, task: Task | None, advice: str) -> tu
     return tuple(
         Story(
             frames=_frames(row),
+            next_image=row.next_image,
             expected=row.expected,
             facts=task.facts(row.expected) if task else {},
             versions=[_version(name, rows[place], task) for name, rows in written.items()],

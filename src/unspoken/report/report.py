@@ -12,13 +12,15 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup, escape
 
 from unspoken import files
+from unspoken.controls import control_named, in_order, taken_away
 from unspoken.errors import CheckpointError
+from unspoken.pretrained import run_to_write
 from unspoken.report import seen, told
 from unspoken.report.captioned import TRAINED, Story
 from unspoken.report.captioned_figures import AGAINST, WRITTEN, conditions_of, measured, pictures_of_captions
 from unspoken.report.drawn_figures import pictures_of_trajectories, ways_of
 from unspoken.report.figures import pictures, pictures_of_audit, pictures_of_training
-from unspoken.report.findings import QUESTIONS, control, find, in_order, percent, with_interval
+from unspoken.report.findings import QUESTIONS, find, percent, with_interval
 from unspoken.report.inspected import Attention, Example
 from unspoken.report.inspection_figures import pictures_of_contents
 from unspoken.report.panel import fitted, mark_as_text
@@ -61,10 +63,11 @@ def write_report(runs: Sequence[Path], out: Path) -> Path:
         `out`.
 
     Raises:
-        CheckpointError: A run or a file of it is missing or damaged, or `out` is a directory.
+        CheckpointError: A run or a file of it is missing or damaged, or `out` is a directory, or in a shipped model's.
     """
     if out.is_dir():
         raise CheckpointError(f"{out} is a directory; give the name of the file to write, e.g. {out / 'report.html'}")
+    run_to_write(out.parent.resolve())
     files.write_text(out, page(read_runs(runs)))
     return out
 
@@ -81,7 +84,6 @@ def page(runs: Sequence[ReportedRun]) -> str:
         "percent": percent,
         "code": with_code,
         "shortened": lambda text: fitted(text, MAX_LETTERS),
-        "control_takes": lambda name: control(name).takes,
         "brief": lambda text: fitted(text, MAX_CAPTION),
     }
     html = environment.get_template("page.html.jinja").render(
@@ -92,7 +94,8 @@ def page(runs: Sequence[ReportedRun]) -> str:
         colours=len(SERIES),
         digits=DIGITS,
         controls=in_order(name for run in runs if run.results for name in run.results.controls),
-        control=control,
+        control=control_named,
+        taken_away=taken_away,
         pictures=pictures(runs),
         audited=[run for run in runs if run.audit],
         audit_pictures=pictures_of_audit(runs),

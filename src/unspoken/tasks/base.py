@@ -40,6 +40,15 @@ class Task(Settings, ABC):
         return False
 
     @property
+    def has_frontiers(self) -> bool:
+        """Whether each step has its frontier (`Example.frontiers`), a word names a node, and the last one the answer.
+
+        Method `superposition` learns from these. False also where frontiers are for inspection alone, as those of
+        prontoqa, which end at a property and not at an answer.
+        """
+        return False
+
+    @property
     def image_root(self) -> Path | None:
         """The folder outside of which no image is read; None: images lie where the task itself put them."""
         return None

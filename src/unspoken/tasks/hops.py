@@ -60,6 +60,11 @@ class Hops(Task):
         return self
 
     @property
+    def has_frontiers(self) -> bool:
+        """See `Task.has_frontiers`."""
+        return True
+
+    @property
     def text(self) -> TextFormat:
         """Single spaces between all words; the answer stands bare after the last step."""
         return TextFormat(question_end=" ", step_end=" ", answer_start="")

@@ -92,6 +92,11 @@ class ProsQA(Task, ProsQAGraphs, DataPaths):
         return self
 
     @property
+    def has_frontiers(self) -> bool:
+        """See `Task.has_frontiers`."""
+        return True
+
+    @property
     def text(self) -> TextFormat:
         """Words as the released Coconut; in symbols single spaces and `[A]` before the answer."""
         return _RENDERINGS[self.rendering].text

@@ -117,7 +117,9 @@ class Noise(ThoughtSource):
 
 
 class AnotherRow(ThoughtSource):
-    """Every row thinks the thoughts of the next row of its batch; needs at least two rows.
+    """Every row thinks the thoughts of the row before it, in a circle, among those whose slots are where its own are.
+
+    Slot k takes the k-th thought of that row, as it is made; rows without slots have nothing to exchange.
 
     Args:
         source: The source whose thoughts are exchanged.
@@ -128,8 +130,25 @@ class AnotherRow(ThoughtSource):
         self.source = source
 
     def forward(self, history: History) -> Tensor:
-        """See `ThoughtSource.forward`."""
-        if len(history.placeholders) < 2:
-            raise DataError("another_row exchanges thoughts between rows, and there is only one; leave it out")
+        """See `ThoughtSource.forward`.
+
+        Raises:
+            DataError: The slots of a row are where those of no other row of the batch are.
+        """
+        donors_B = torch.tensor(_rows_before(history.is_thought), device=history.is_thought.device)
         thoughts_BSD: Tensor = self.source(history)
-        return thoughts_BSD.roll(1, dims=0)
+        return thoughts_BSD[donors_B]
+
+
+def _rows_before(is_thought_BL: Tensor) -> list[int]:
+    """For each row the one that it takes thoughts from."""
+    alike: dict[tuple[bool, ...], list[int]] = {}
+    for row, slots in enumerate(is_thought_BL.tolist()):
+        alike.setdefault(tuple(slots), []).append(row)
+    if any(len(rows) == 1 and any(slots) for slots, rows in alike.items()):
+        raise DataError(
+            "another_row exchanges thoughts between rows of a batch with their slots in the same columns, and there is "
+            "only one; leave it out, or batch rows with equally many thoughts"
+        )
+    before = {row: rows[place - 1] for rows in alike.values() for place, row in enumerate(rows)}
+    return [before[row] for row in range(len(before))]

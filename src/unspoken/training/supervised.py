@@ -20,7 +20,15 @@ from unspoken.data.tokenizer import thought_tokens
 from unspoken.device import rank, seed_everything, shares_parameters, world_size
 from unspoken.errors import RecipeError
 from unspoken.model import LatentForCausalLM
-from unspoken.prepare import Rows, build_model, build_tokenizer, longest, read_examples, tokenize_rows
+from unspoken.prepare import (
+    Rows,
+    build_model,
+    build_tokenizer,
+    longest,
+    read_examples,
+    tokenize_rows,
+    write_chat_template,
+)
 from unspoken.recipe import Recipe
 from unspoken.recipe.batching import Batching, split_batch
 from unspoken.records import Batch, StagedExample, TokenizedExample
@@ -249,4 +257,5 @@ def _finish(
         "best_validation_accuracy": trainer.state.best_metric,
         "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
     }
+    write_chat_template(tokenizer, recipe, stage)
     save_model(out, model, tokenizer, summary)

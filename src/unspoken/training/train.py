@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from unspoken.methods import Contrastive, Reinforcement
+from unspoken.pretrained import run_to_write
 from unspoken.recipe import Recipe
 
 
@@ -22,6 +23,7 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False) -> Path:
         NonFiniteError: The loss diverged; the last checkpoint is good.
         Stopped: A signal came; the run was saved and can be resumed.
     """
+    run_to_write(Path(out).resolve())
     if isinstance(recipe.method, Reinforcement):
         from unspoken.training import reinforce
 

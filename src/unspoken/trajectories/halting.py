@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from unspoken.model import LatentForCausalLM
-from unspoken.records import StagedExample
+from unspoken.records import IGNORED, StagedExample
 from unspoken.thoughts import Policy
 from unspoken.trajectories.rollout import LIKELIEST, rollout
 
@@ -45,15 +45,16 @@ def halted(model: LatentForCausalLM, prompts: Sequence[StagedExample], batch_siz
 
 
 def with_slots(prompt: StagedExample, count: int) -> StagedExample:
-    """The prompt with its first `count` slots alone."""
+    """The prompt with `count` slots, its first ones or more behind them; as it is where it has none."""
     first = prompt.first_thought
-    if first is None or count >= prompt.num_thoughts:
+    if first is None or count == prompt.num_thoughts:
         return prompt
-    dropped = slice(first + count, first + prompt.num_thoughts)
+    behind = first + min(count, prompt.num_thoughts)
+    dropped, added = slice(behind, first + prompt.num_thoughts), [behind] * (count - prompt.num_thoughts)
     return replace(
         prompt,
-        input_ids=np.delete(prompt.input_ids, dropped),
-        labels=np.delete(prompt.labels, dropped),
+        input_ids=np.insert(np.delete(prompt.input_ids, dropped), added, prompt.input_ids[first]),
+        labels=np.insert(np.delete(prompt.labels, dropped), added, IGNORED),
         num_thoughts=count,
         first_thought=first if count else None,
     )

@@ -10,6 +10,7 @@ from tests.unit.data.build import tokenized
 from unspoken.data.stage import stage
 from unspoken.data.tokenize import tokenize
 from unspoken.data.tokenizer import thought_tokens, word_tokenizer, words_of
+from unspoken.errors import DataError
 from unspoken.evaluation.controls import without_slots
 from unspoken.evaluation.predict import answers, predict
 from unspoken.methods.coconut import Coconut
@@ -19,6 +20,7 @@ from unspoken.model.scratch import new_decoder
 from unspoken.records import Example
 from unspoken.tasks.custom import Custom
 from unspoken.tasks.hops import Hops
+from unspoken.thoughts import ThoughtSource
 
 TASK = Hops(symbols=6, hops=3, train_rows=1, validation_rows=17, test_rows=1)
 NEW_TOKENS = 12
@@ -282,6 +284,93 @@ def test_the_batch_size_changes_nothing_under_a_control_either(setup, control):
 def test_another_row_is_possible_when_the_rows_do_not_fill_the_batches(setup):
     """17 rows in batches of 8 would leave one alone; batches of equal size do not."""
     assert len(setup.predict(control="another_row", batch_size=8)) == 17
+
+
+def test_a_prediction_names_the_image_that_its_answer_describes(setup):
+    rows = [replace(setup.examples[0], next_image="next.png"), setup.examples[1]]
+    task = Custom(images="pictures")
+    found = predict(setup.model, setup.tokenizer, task, rows, setup.prompts[:2], max_new_tokens=1)
+    assert [row.next_image for row in found] == ["pictures/next.png", None]
+
+
+# ---- exchanged thoughts
+
+
+class Named(ThoughtSource):
+    """A thought is (how many real columns its row has, its number); what would fill padding is not a number."""
+
+    reads_states = False
+
+    def forward(self, history):
+        is_slot = history.is_thought[:, list(history.columns)]
+        real = history.is_real.sum(dim=1, keepdim=True).expand(is_slot.shape)
+        named = torch.full_like(history.placeholders, torch.nan)
+        named[is_slot] = 0.0
+        named[..., 0], named[..., 1] = real.where(is_slot, torch.nan), history.ranks().where(is_slot, torch.nan)
+        return named
+
+
+def exchanged(setup, counts, batch_size=64):
+    """For each row the number of real columns of the one whose thoughts it thinks, and which of them these are.
+
+    Rows have 10, 17, 24 ... real columns beside their thoughts.
+    """
+    tokens, found = thought_tokens(setup.tokenizer), {}
+    prompts = [
+        stage(tokenized("x"), np.full(8 + 7 * place, 7, dtype=np.int32), count, [], tokens, markers=True)
+        for place, count in enumerate(counts)
+    ]
+
+    def keep(module, arguments, inputs, output):
+        if output.thoughts is None:
+            return
+        reals = inputs["attention_mask"].sum(dim=1).tolist()
+        for real, thoughts, mask in zip(reals, output.thoughts, output.thought_mask, strict=True):
+            found[real] = thoughts[mask][:, :2].tolist()
+
+    model, rows = setup.model, setup.examples[: len(counts)]
+    handle = model.model.register_forward_hook(keep, with_kwargs=True)
+    try:
+        with model.model.thinking_with(Named()):
+            predict(
+                model,
+                setup.tokenizer,
+                TASK,
+                rows,
+                prompts,
+                batch_size=batch_size,
+                max_new_tokens=1,
+                control="another_row",
+            )
+    finally:
+        handle.remove()
+    return [found.get(10 + 7 * place + count, []) for place, count in enumerate(counts)]
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 64])
+@pytest.mark.parametrize("counts", [[2] * 5, [1, 3, 2, 3, 1, 2], [0, 2, 3, 0, 3, 2, 3], [1, 2, 2, 2, 2, 1, 2]], ids=str)
+def test_a_row_thinks_all_thoughts_of_another_one_that_thinks_as_often(setup, counts, batch_size):
+    for place, (count, thoughts) in enumerate(zip(counts, exchanged(setup, counts, batch_size), strict=True)):
+        others = {10 + 7 * other + count for other, number in enumerate(counts) if number == count and other != place}
+        assert [number for _, number in thoughts] == list(range(count))
+        donors = {donor for donor, _ in thoughts}
+        assert len(donors) == bool(count)
+        assert donors <= others
+
+
+def test_a_row_that_is_alone_with_its_number_gets_a_partner_that_thinks_as_often_for_it(setup):
+    """The third has a partner without one of its thoughts, the fourth one with two more slots."""
+    assert exchanged(setup, [3, 3, 2, 5]) == [
+        [[20, number] for number in range(3)],
+        [[13, number] for number in range(3)],
+        [[19, number] for number in range(2)],
+        [[22, number] for number in range(5)],
+    ]
+
+
+def test_a_row_that_thinks_alone_exchanges_with_nobody(setup):
+    with pytest.raises(DataError, match="there is only one that has any, x; leave it out"):
+        exchanged(setup, [0, 2, 0])
 
 
 # ---- the rest

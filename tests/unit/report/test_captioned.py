@@ -47,10 +47,10 @@ def frames(folder, count=2, size=(48, 48)):
     return tuple(map(str, paths))
 
 
-def told(text=RIGHT, images=(), question=QUESTION, expected=REFERENCE, **changes):
+def told(text=RIGHT, images=(), question=QUESTION, expected=REFERENCE, following=None, **changes):
     verdict = {RIGHT: "right", SHORT: "no answer"}.get(text, "wrong")
     row = answer(verdict, question=question, text=text, expected=expected, **changes)
-    return replace(row, images=images or None, ended=True)
+    return replace(row, images=images or None, next_image=following, ended=True)
 
 
 def captioned_run(path, rows=(), *, task="toy_stories", conditions=CONDITIONS, trained=None, right=(9, 3, 8), **others):
@@ -180,6 +180,24 @@ def test_a_story_shows_its_frames_with_their_captions_and_what_was_written(tmp_p
     assert film.count("<image ") == 2
     assert film.count('viewBox="0 0 48 48"') == 2
     assert not [tag for tag, _ in page.elements if tag in LIVE - {"image"}]
+
+
+def test_the_next_frame_is_shown_beside_what_was_written_about_it(tmp_path):
+    *images, following = frames(tmp_path / "frames", count=3)
+    run = captioned_run(tmp_path / "run", [told(images=tuple(images), following=following), told(id="row-1")])
+    text = page_of(tmp_path, run)
+    first, second = re.findall(r'<div class="outcome">.*?</dl>', text, flags=re.DOTALL)
+    (shown,) = [each for each in Page(first).named("svg") if each["aria-label"] == "The next frame"]
+    assert shown["viewbox"] == "0 0 48 48"
+    assert first.index("What comes next, not shown to the model") < first.index("reference") < first.index("as trained")
+    assert "next" not in second
+    film = re.search(r'<ol class="film">.*?</ol>', text, flags=re.DOTALL)[0]
+    assert film.count("<image ") == 2, "it is not one of those that were shown"
+
+
+def test_a_next_frame_that_is_missing_is_named(tmp_path):
+    run = captioned_run(tmp_path / "run", [told(following=str(tmp_path / "gone.png"))])
+    assert "The next frame is not shown: the file does not exist" in Page(page_of(tmp_path, run)).text
 
 
 def test_a_wide_frame_keeps_its_shape_and_stays_small(tmp_path):

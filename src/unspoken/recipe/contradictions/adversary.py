@@ -5,6 +5,7 @@ from typing import Any
 
 from unspoken.config import AdversarySettings, ModelSettings, TrainSettings
 from unspoken.methods import Contrastive, Method, Reinforcement
+from unspoken.recipe.contradictions.thoughts import DEFAULT_THOUGHTS, is_policy
 from unspoken.recipe.problems import Problem
 from unspoken.tasks import Task
 
@@ -15,7 +16,7 @@ def adversary_problems(
     model: ModelSettings | None,
     method: Method | None,
     train: TrainSettings | None,
-    thoughts: Mapping[str, Any],
+    thoughts: Mapping[str, Any] | None,
 ) -> Iterator[Problem]:
     """Everything that does not fit; a section that could not be read is None and is not judged."""
     yield from _own(adversary)
@@ -34,7 +35,8 @@ def adversary_problems(
         yield Problem("model.embedding_heads", f"{text}; set them as in the run at model.path")
     if train:
         yield from _train(train)
-    yield from _policy(thoughts)
+    if thoughts is not None:
+        yield from _policy(thoughts)
 
 
 def _own(adversary: AdversarySettings) -> Iterator[Problem]:
@@ -74,11 +76,7 @@ def _train(train: TrainSettings) -> Iterator[Problem]:
 
 
 def _policy(thoughts: Mapping[str, Any]) -> Iterator[Problem]:
-    if thoughts.get("name") in ("last_hidden", None):
-        return
-    from unspoken.thoughts import SOURCES, Policy
-
-    source = SOURCES.get(str(thoughts["name"]))
-    if source is not None and issubclass(source, Policy):
-        text = f"{thoughts['name']} draws thoughts, and an adversary judges words alone"
+    name = thoughts.get("name")
+    if name not in (DEFAULT_THOUGHTS["name"], None) and is_policy(str(name)):
+        text = f"{name} draws thoughts, and an adversary judges words alone"
         yield Problem("thoughts.name", f"{text}; choose a source without chance, or learn from rewards (method grpo)")

@@ -1,30 +1,7 @@
-import dataclasses
-
 import pytest
-from transformers import TrainingArguments
+from tests.unit.recipe.judged import COCONUT, accepted, problem, problems
 
-from unspoken.errors import RecipeError
-from unspoken.evaluation.controls import REPLACEMENTS
-from unspoken.recipe import resolve
-from unspoken.recipe.contradictions import CONTROLS, OWNED, REFUSED, _training_arguments
-
-COCONUT = {"name": "coconut"}
-
-
-def problems(**sections):
-    with pytest.raises(RecipeError) as error:
-        resolve({"task": {"name": "hops"}, "method": COCONUT, **sections}, "r.yaml")
-    return error.value.problems
-
-
-def problem(**sections):
-    found = problems(**sections)
-    assert len(found) == 1, found
-    return found[0]
-
-
-def accepted(**sections):
-    return resolve({"task": {"name": "hops"}, "method": COCONUT, **sections}, "r.yaml")
+from unspoken.controls import THOUGHT_CONTROLS
 
 
 def test_one_pass_needs_thoughts_that_read_no_state():
@@ -125,37 +102,50 @@ def test_superposition_needs_answers_of_one_token():
     accepted(task={"name": "hops"}, method={"name": "superposition"})
 
 
-def test_controls_are_those_of_the_evaluation():
-    assert set(CONTROLS) == {*REPLACEMENTS, "removed"}
+def test_controls_are_those_that_there_are():
+    accepted(evaluate={"controls": THOUGHT_CONTROLS})
     assert "unknown control 'all'" in problem(evaluate={"controls": ["all"]})
     assert "set it to 2 or more" in problem(evaluate={"controls": ["another_row"], "batch_size": 1})
 
 
-def test_workers_that_persist_would_freeze_the_curriculum():
-    found = problem(train={"trainer": {"dataloader_persistent_workers": True}})
-    assert "freezes the curriculum" in found
-    accepted(train={"trainer": {"dataloader_persistent_workers": False}})
+def test_a_section_that_cannot_be_read_hides_nothing_about_the_others():
+    found = problems(
+        model={"widht": 16},
+        method={"name": "cot", "redrawn": True},
+        thoughts={"name": "window", "siez": 3},
+        schedule={"name": "jacobi", "iteratons": 2},
+        train={"epochs": 3, "first_epoch": 3},
+        evaluate={"controls": ["all"]},
+    )
+    keys = [each.split(":")[0] for each in found]
+    assert keys == [
+        "model.widht",
+        "method.redrawn",
+        "thoughts.siez",
+        "schedule.iteratons",
+        "train.first_epoch",
+        "evaluate.controls",
+    ]
 
 
-@pytest.mark.parametrize("field", ["gradient_checkpointing", "activation_checkpointing"])
-def test_the_librarys_checkpointing_is_refused_in_favour_of_ours(field):
-    assert "set model.checkpoint_passes: true instead" in problem(train={"trainer": {field: True}})
+def test_eyes_are_judged_whatever_the_task_and_the_evaluation_are():
+    eyes = {"train_encoder": True, "width": 30, "heads": 4}
+    for other in ({"task": {"name": "shape"}}, {"task": {"name": "shapes"}, "evaluate": {"typo": 1}}):
+        found = problems(model={"vision": eyes}, **other)
+        assert "model.vision.width: it must be a multiple of heads (4)" in found
 
 
-@pytest.mark.parametrize(("field", "ours"), OWNED.items())
-def test_a_field_that_a_setting_decides_names_the_setting(field, ours):
-    assert problem(train={"trainer": {field: 1}}) == f"train.trainer.{field}: {ours} decides this; use that"
-
-
-def test_a_field_that_does_not_exist_is_refused():
-    assert "no such field; did you mean fsdp?" in problem(train={"trainer": {"fsdpp": "full_shard"}})
-    accepted(train={"trainer": {"fsdp": "full_shard", "torch_compile": False}})
-
-
-def test_the_field_names_read_from_the_source_are_those_of_the_class():
-    assert _training_arguments() == {field.name for field in dataclasses.fields(TrainingArguments)}
-
-
-def test_fields_that_are_ours_or_refused_exist_or_once_did():
-    removed = {"warmup_ratio", "group_by_length"}
-    assert ({*OWNED, *REFUSED} - _training_arguments()) <= removed
+@pytest.mark.parametrize(
+    ("sections", "key"),
+    [
+        # what a step counts depends on the method
+        ({"method": {"name": "grpo", "typo": 1}, "train": {"batch_size": 10, "micro_batch_size": 3}}, "method.typo"),
+        # whether they are drawn by chance, or read states, depends on which they are
+        ({"method": {"name": "grpo"}, "model": {"path": "run"}, "thoughts": "gaussian"}, "thoughts"),
+        ({"method": {"name": "cot"}, "thoughts": "pause", "schedule": {"name": "single"}}, "thoughts"),
+        # whether a rank is too large depends on the width
+        ({"model": {"width": 1024, "typo": 1}, "thoughts": {"name": "navigator", "rank": 200}}, "model.typo"),
+    ],
+)
+def test_of_a_section_that_cannot_be_read_nothing_is_assumed(sections, key):
+    assert problem(**sections).startswith(f"{key}: ")

@@ -1,0 +1,104 @@
+"""`unspoken plan` and `unspoken train`: what a recipe will do, and doing it."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unspoken.cli.arguments import Once
+from unspoken.cli.study import evaluate_and_tell
+from unspoken.cli.terminal import complain, hide_loading_bars, say
+from unspoken.cli.verb import DONE, Verb
+from unspoken.progress import is_first_process
+
+if TYPE_CHECKING:
+    from unspoken.legacy import Translation
+    from unspoken.recipe import Recipe
+
+
+def _configure_plan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or the name of a shipped recipe (hops/coconut)")
+    parser.add_argument("overrides", metavar="section.key=value", nargs="*", help="change settings of the recipe")
+
+
+def _plan(arguments: argparse.Namespace) -> int:
+    from unspoken.plan import plan, render
+    from unspoken.recipe import open_recipe
+
+    source = open_recipe(arguments.recipe, arguments.overrides)
+    _tell(source.legacy)
+    say(render(plan(source.recipe)))
+    return DONE
+
+
+def _configure_train(parser: argparse.ArgumentParser) -> None:
+    _configure_plan(parser)
+    parser.add_argument("--out", type=Path, metavar="DIR", action=Once, help="run directory; default: runs/TASK-METHOD")
+    parser.add_argument("--resume", action="store_true", help="continue the run in that directory")
+
+
+def _train(arguments: argparse.Namespace) -> int:
+    from unspoken.recipe import open_recipe
+
+    source = open_recipe(arguments.recipe, arguments.overrides)
+    recipe, legacy = source.recipe, source.legacy
+    _tell(legacy)
+    if legacy is not None and legacy.only_eval:
+        return _evaluate_released(legacy, recipe)
+    names = f"{recipe.task.describe()['name']}-{recipe.method.model_dump()['name']}"
+    out = arguments.out or (legacy.run if legacy is not None else Path("runs") / names)
+    if is_first_process():  # the others may come when the first has begun to write
+        _check_run_directory(out, resume=arguments.resume)
+    if recipe.model.path is None or Path(recipe.model.path).is_dir():
+        hide_loading_bars()
+    from unspoken.training.train import train
+
+    run = train(recipe, out, resume=arguments.resume)
+    if is_first_process():
+        say(str(run))
+    return DONE
+
+
+def _tell(legacy: "Translation | None") -> None:
+    """Say what became of a released file."""
+    if legacy is not None and is_first_process():
+        complain("this is a file of the released Coconut; it is read as")
+        for line in legacy.said:
+            complain(f"  {line}")
+
+
+def _check_run_directory(out: Path, *, resume: bool) -> None:
+    from unspoken.errors import CheckpointError
+
+    if out.exists() and not out.is_dir():
+        raise CheckpointError(f"{out} is a file; choose a directory with --out")
+    # a lock or an unfinished file is no run
+    holds = out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir())
+    if holds and not resume:
+        raise CheckpointError(
+            f"{out} is not empty; continue its run with --resume, or choose another directory with --out"
+        )
+    if resume and not holds:
+        raise CheckpointError(f"{out} holds no run to resume; start it without --resume, or correct --out")
+
+
+def _evaluate_released(legacy: "Translation", recipe: "Recipe") -> int:
+    """`only_eval: True`: evaluate the run or the released weights at `load_model_path` on the validation file."""
+    from unspoken.errors import CheckpointError
+
+    run, data = legacy.load_model_path, Path(str(legacy.recipe["task"]["validation"]))
+    if run is None:
+        raise CheckpointError(
+            "only_eval: True evaluates load_model_path; set it to a checkpoint_N file or a run directory"
+        )
+    if not run.is_dir():
+        from unspoken.run_directory import import_released
+
+        _check_run_directory(legacy.run, resume=False)
+        import_released(recipe, legacy.run, min(legacy.stage, recipe.method.final_stage))
+        run = legacy.run
+    evaluate_and_tell(run, data=data, split="test", overrides=())
+    return DONE
+
+
+PLAN = Verb("resolved settings, stages, batch, parameters, estimates; loads nothing", _configure_plan, _plan)
+TRAIN = Verb("train a recipe into a run directory", _configure_train, _train)
