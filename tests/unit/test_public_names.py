@@ -48,7 +48,7 @@ def python(*programs, argument=""):
     ]
     printed = []
     for process in processes:
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=600)
         assert process.returncode == 0, err[-3000:]
         printed.append(out.split())
     return printed

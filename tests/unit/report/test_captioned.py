@@ -336,7 +336,7 @@ def test_a_browser_paints_the_frames_side_by_side(tmp_path):
     done = subprocess.run(
         [CHROMIUM, *options, "--enable-logging=stderr", "--window-size=1200,4000", f"--screenshot={shot}",
          report.as_uri()],
-        capture_output=True, text=True, timeout=60, check=True,
+        capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
     assert "CONSOLE" not in done.stderr
     painted = Image.open(shot).convert("RGB")

@@ -249,7 +249,7 @@ def test_a_browser_has_nothing_to_complain_of(runs, tmp_path):
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
     done = subprocess.run(
         [CHROMIUM, *options, "--enable-logging=stderr", f"--screenshot={picture}", report.as_uri()],
-        capture_output=True, text=True, timeout=60, check=True,
+        capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
     # messages of the page itself: refused requests, broken markup of drawings, scripts
     assert "CONSOLE" not in done.stderr

@@ -467,7 +467,7 @@ def test_the_command_ends_with_143_or_130_and_is_resumed_by_another_process(whol
             [sys.executable, "-c", PROGRAM, name, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
     for name, code in (("SIGTERM", 143), ("SIGINT", 130)):
-        out, err = processes[name].communicate(timeout=120)
+        out, err = processes[name].communicate(timeout=600)
         assert (processes[name].returncode, out) == (code, ""), err
         assert "Traceback" not in err
         assert newest_valid(tmp_path / name).name == "checkpoint-5"
