@@ -11,13 +11,13 @@ import torch
 from gpu_jobs.call import TRIES, Call, say
 
 from unspoken.bench.bench import NEW_TOKENS
-from unspoken.bench.cases import Case, batch, build, finish_all, prompts
+from unspoken.bench.cases import Case, batch, build, prompts
 from unspoken.bench.clock import alternate, ratio
 from unspoken.bench.compiled import CompiledDecoder
 from unspoken.bench.flops import share_of_peak, training_flops
 from unspoken.model.loss import head_logits, next_token_loss, trained_states
 
-VARIANTS = ("ours", "checkpointed", "finished", "compiled")
+VARIANTS = ("ours", "checkpointed", "compiled")
 
 
 def speed(call: Call, cases: Sequence[Case], rows: Sequence[int], repeats: int) -> None:
@@ -47,7 +47,6 @@ def training(call: Call, case: Case, variant: str, repeats: int) -> dict[str, An
     The head of both sees the labelled positions alone.
     """
     plain_model, model = build(case, checkpointed=variant == "checkpointed")
-    finish_all(model, variant == "finished")
     plain_model.to(call.device)
     model.to(call.device)
     inputs: Any = {name: tensor.to(call.device) for name, tensor in batch(case).items()}

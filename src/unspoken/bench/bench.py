@@ -21,7 +21,6 @@ from unspoken.bench.cases import (
     Case,
     batch,
     build,
-    finish_all,
     prompts,
     seeing,
     staged_prompts,
@@ -41,12 +40,6 @@ from unspoken.trajectories import Chance, rollout
 
 NEW_TOKENS = 64
 SIBLINGS = (1, 8)
-TRAINING_STEPS = {
-    "ours": "training step",
-    "checkpointed": "training step, checkpointed",
-    "finished": "training step, all states finished",
-}
-"""Ways to take the same step; see `build` and `finish_all`."""
 Row = dict[str, Any]
 
 
@@ -121,13 +114,7 @@ def training(case: Case, peer: Reference | None, repeats: int) -> list[Row]:
         ours()
         ours_model.model.checkpoint_passes = False
 
-    def finished() -> None:
-        finish_all(ours_model)
-        ours()
-        finish_all(ours_model, False)
-
-    actions = {"plain": plain, "plain_labelled": plain_labelled}
-    actions |= {"ours": ours, "checkpointed": checkpointed, "finished": finished}
+    actions = {"plain": plain, "plain_labelled": plain_labelled, "ours": ours, "checkpointed": checkpointed}
     samples = alternate(actions, repeats)
     answer = None if peer is None else peer.run(case, inputs, {"mode": "train", "repeats": 3}, torch.get_num_threads())
     if answer is not None and abs(answer["loss"] - losses["ours"]) > 1e-5 * abs(answer["loss"]):
@@ -135,7 +122,7 @@ def training(case: Case, peer: Reference | None, repeats: int) -> list[Row]:
             f"the reference's loss is {answer['loss']}, ours {losses['ours']}: not the same computation"
         )
     found = []
-    for variant, name in TRAINING_STEPS.items():
+    for name, variant in (("training step", "ours"), ("training step, checkpointed", "checkpointed")):
         found.append(
             _row(
                 f"{name}, {case.name}",

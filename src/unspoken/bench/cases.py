@@ -117,11 +117,6 @@ def build(
     return decoder.train(), LatentForCausalLM.from_decoder(decoder, config).train()
 
 
-def finish_all(model: LatentForCausalLM, all_states: bool = True) -> None:
-    """Let the last block finish the states of all columns, as if a thought could be made of any; or not any more."""
-    model.model.thought_source.reads_window = all_states
-
-
 def batch(case: Case) -> Batch:
     """Random tokens in the layout of Coconut."""
     length = case.question + case.thoughts + 2 + case.answer

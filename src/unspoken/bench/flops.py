@@ -1,11 +1,10 @@
 """Arithmetic of a training step, and what share of a device's peak it is.
 
 Counted are the products of matrices that the passes make, forward, and twice that backward: the linear layers of the
-decoder for each position that is not padding, thoughts like words, those of the last block's feed-forward layer where
-it runs (`model.last_block`); the attention of each new position to every one in the cache, those of its own pass
-included, as kernels without a causal short cut compute it; and the head where something is learned. A position is
-computed in one pass only, so passes cost no arithmetic of their own. What is recomputed in the backward pass is not
-counted: the share says how much of the device went into learning.
+decoder for each position that is not padding, thoughts like words; the attention of each new position to every one in
+the cache, those of its own pass included, as kernels without a causal short cut compute it; and the head where
+something is learned. A position is computed in one pass only, so passes cost no arithmetic of their own. What is
+recomputed in the backward pass is not counted: the share says how much of the device went into learning.
 """
 
 import torch
@@ -13,8 +12,6 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from unspoken.model import LatentForCausalLM
-from unspoken.model.last_block import last_feed_forward
-from unspoken.model.loss import columns_before_labels
 from unspoken.model.passes import Jacobi, Single
 from unspoken.records import IGNORED, Batch
 
@@ -48,18 +45,15 @@ def training_flops(model: LatentForCausalLM, batch: Batch) -> int:
     width = config.num_attention_heads * (getattr(config, "head_dim", None) or _head_width(config))
     attention = 4 * config.num_hidden_layers * width * int((new_BP * seen_BP).sum())
     linear = 2 * linear_weights(decoder) * int(new_BP.sum())
-    unfinished = int((real_BL & ~_read(model, batch)).sum())
-    if unfinished and (layer := last_feed_forward(decoder)) is not None:
-        linear -= 2 * linear_weights(layer) * unfinished
     learned = int((batch["labels"][:, 1:] != IGNORED).sum())
     head = 2 * learned * model.get_output_embeddings().get_parameter("weight").numel()
     total: int = (1 + BACKWARD) * (linear + attention + head)
     return total
 
 
-def linear_weights(part: nn.Module) -> int:
-    """Weights of the linear layers in a decoder or a part of it, embeddings and head not counted."""
-    return sum(each.weight.numel() for each in part.modules() if isinstance(each, nn.Linear | Conv1D))
+def linear_weights(decoder: nn.Module) -> int:
+    """Weights of the linear layers, embeddings and head not counted."""
+    return sum(each.weight.numel() for each in decoder.modules() if isinstance(each, nn.Linear | Conv1D))
 
 
 def peak_of(device_name: str | None) -> float | None:
@@ -74,15 +68,6 @@ def peak_of(device_name: str | None) -> float | None:
 def share_of_peak(flops: float, seconds: float, peak: float | None) -> float | None:
     """Operations a second over those of the peak; None where that is not known."""
     return None if peak is None else flops / seconds / peak
-
-
-def _read(model: LatentForCausalLM, batch: Batch) -> Tensor:
-    """True at the columns whose states a training step reads, (L,)."""
-    read_L = columns_before_labels(batch["labels"])
-    if model.model.thought_source.reads_window:
-        return torch.ones_like(read_L)
-    read_L[:-1] |= (batch["input_ids"] == model.config.latent_token_id).any(dim=0)[1:]
-    return read_L
 
 
 def _positions_of_passes(model: LatentForCausalLM, ids_BL: Tensor, real_BL: Tensor) -> Tensor:

@@ -3,19 +3,15 @@
 import json
 import sys
 
-from unspoken.bench.cases import CASES, Case, batch, build, finish_all
+from unspoken.bench.cases import CASES, Case, batch, build
 from unspoken.bench.clock import peak_megabytes
+
+VARIANTS = ("ours", "checkpointed", "plain")
 
 
 def measure(case: Case, variant: str) -> float:
-    """Megabytes at the peak, model and libraries included.
-
-    Args:
-        case: The shape.
-        variant: A key of `bench.TRAINING_STEPS`, or `plain`.
-    """
+    """Megabytes at the peak, model and libraries included."""
     plain, ours = build(case, checkpointed=variant == "checkpointed")
-    finish_all(ours, variant == "finished")
     inputs = batch(case)
     for _ in range(3):
         ours.zero_grad()

@@ -1,10 +1,9 @@
 """What nobody reads is not computed: the feed-forward layer of the last block runs at some columns alone.
 
 What the other blocks make of a column becomes keys and values, which all later columns attend to. What the last one
-makes of it is read by the head, in front of a label or at the end of a prompt, and by the thought source in front of a
-slot: the columns of the question, most of a batch, are neither. Left out are two thirds of the products of a block: a
-third of those of two layers, a twentieth of those of twelve. `tests/laws/test_last_block.py` holds losses, gradients
-and logits equal.
+makes of it is read, in a prompt, by the head at its end and by the thought source in front of a slot: most columns are
+neither. Left out are two thirds of the products of a block: a third of those of two layers, a twentieth of those of
+twelve. `tests/laws/test_last_block.py` holds logits and thoughts equal. Training finishes all states (decision 0017).
 
 Shapes: B rows, T columns of a pass, R of them read, D width.
 """

@@ -10,17 +10,11 @@ from unspoken.records import IGNORED
 def trained_states(states_BLD: Tensor, labels_BL: Tensor) -> tuple[Tensor, Tensor]:
     """The states that predict a label, (N, D), and those labels, (N,).
 
-    The state at column t predicts the label at column t + 1.
+    This is the only place where labels are shifted: the state at column t predicts the label at column t + 1.
     """
     targets_BL = labels_BL[:, 1:]
     is_trained_BL = targets_BL != IGNORED
     return states_BLD[:, :-1][is_trained_BL], targets_BL[is_trained_BL]
-
-
-def columns_before_labels(labels_BL: Tensor) -> Tensor:
-    """True at the columns whose states predict a label in any row, (L,)."""
-    is_trained_L = (labels_BL != IGNORED).any(dim=0)
-    return functional.pad(is_trained_L[1:], (0, 1))
 
 
 def next_token_loss(logits_NV: Tensor, targets_N: Tensor, num_items: Tensor | int | None = None) -> Tensor:

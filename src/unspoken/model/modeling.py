@@ -33,7 +33,7 @@ from unspoken.errors import RecipeError
 from unspoken.model.cache import growing_cache
 from unspoken.model.configuration import LatentConfig
 from unspoken.model.embedding_heads import EmbeddingHeads, states_before_words
-from unspoken.model.loss import columns_before_labels, head_logits, next_token_loss, trained_states
+from unspoken.model.loss import head_logits, next_token_loss, trained_states
 from unspoken.model.passes import Sequence, Single, build_schedule
 from unspoken.model.vision import ImageSlots
 from unspoken.thoughts import ThoughtSource, Vocabulary, build_source
@@ -434,10 +434,8 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
 def _columns_of_head(
     inputs: Tensor | None, labels: Tensor | None, logits_to_keep: int | Tensor | None
 ) -> Tensor | None:
-    """True at the columns whose states the head reads, (L,); None where it reads all, or both labels and logits."""
-    if labels is not None:
-        return columns_before_labels(labels) if logits_to_keep is None else None
-    if inputs is None or inputs.size(1) == 1 or logits_to_keep is None:
+    """True at the columns whose states the head reads, (L,); None where it reads all, or learns."""
+    if labels is not None or inputs is None or logits_to_keep is None or inputs.size(1) == 1:
         return None
     read_L = torch.zeros(inputs.size(1), dtype=torch.bool, device=inputs.device)
     read_L[_kept(logits_to_keep)] = True

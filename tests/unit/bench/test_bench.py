@@ -46,7 +46,6 @@ def test_the_file_holds_every_row_with_its_ratios(tmp_path):
         "collating 20 rows of ProsQA",
         "training step, tiny",
         "training step, checkpointed, tiny",
-        "training step, all states finished, tiny",
         "generation of 64 tokens, batch 2, tiny",
         "generation of 64 tokens, batch 1, tiny",
         "training step, kept features of an image a row, tiny",
