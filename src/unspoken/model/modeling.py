@@ -181,7 +181,6 @@ class LatentModel(LatentPreTrainedModel):
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
         images: Tensor | None = None,
-        read: Tensor | None = None,
         **kwargs: Any,
     ) -> LatentModelOutput:
         """Run the decoder over new columns, filling each thought slot on the way.
@@ -194,7 +193,6 @@ class LatentModel(LatentPreTrainedModel):
             inputs_embeds: (B, L, D) instead of `input_ids`; there are no slots then.
             use_cache: Whether to return a cache when none was given.
             images: What fills the image slots of `input_ids`, see `ImageSlots.forward`; ignored where there are none.
-            read: (L,) true at the columns whose states the caller reads; the others may mean nothing. Default: all.
             **kwargs: Accepted for Hugging Face's tools; `output_hidden_states` and `output_attentions` are refused.
 
         Raises:
@@ -231,7 +229,6 @@ class LatentModel(LatentPreTrainedModel):
             is_marker=self._is_token(input_ids, embeds, self.config.start_latent_token_id),
             cache=growing_cache(length) if owned else past_key_values,
             checkpointed=self.checkpoint_passes and owned and torch.is_grad_enabled(),
-            read=self._columns_read(read, columns),
         )
         sequence.think(columns, self.thought_source, self.schedule)
         return LatentModelOutput(
@@ -241,12 +238,6 @@ class LatentModel(LatentPreTrainedModel):
             thought_mask=is_thought[:, columns] if columns else None,
             num_passes=sequence.num_passes,
         )
-
-    def _columns_read(self, read: Tensor | None, slots: list[int]) -> frozenset[int] | None:
-        """The columns that the caller or the thought source reads; None where it may be any."""
-        if read is None or self.thought_source.reads_window:
-            return None
-        return frozenset([*read.nonzero().flatten().tolist(), *(slot - 1 for slot in slots)])
 
     @staticmethod
     def _is_token(input_ids: Tensor | None, embeds: Tensor, token_id: int | None) -> Tensor:
@@ -403,7 +394,6 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             images=images,
-            read=_columns_of_head(input_ids if inputs_embeds is None else inputs_embeds, labels, logits_to_keep),
             **kwargs,
         )
         states_BLD, softcap = output.last_hidden_state, self._softcap
@@ -418,8 +408,9 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
                 parts = {"loss_words": loss, **{f"loss_{kind}": share * each for kind, each in losses.items()}}
                 loss = loss + share * sum(heads.weights[kind] * each for kind, each in losses.items())
         if labels is None or logits_to_keep is not None:
-            kept = _kept(0 if logits_to_keep is None else logits_to_keep)
-            logits = head_logits(self.lm_head, states_BLD[:, kept], softcap)
+            kept = logits_to_keep if logits_to_keep is not None else 0
+            columns = slice(-kept, None) if isinstance(kept, int) else kept
+            logits = head_logits(self.lm_head, states_BLD[:, columns], softcap)
         return LatentCausalLMOutput(
             loss=loss,
             logits=logits,
@@ -429,22 +420,6 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
             num_passes=output.num_passes,
             **parts,
         )
-
-
-def _columns_of_head(
-    inputs: Tensor | None, labels: Tensor | None, logits_to_keep: int | Tensor | None
-) -> Tensor | None:
-    """True at the columns whose states the head reads, (L,); None where it reads all, or learns."""
-    if labels is not None or inputs is None or logits_to_keep is None or inputs.size(1) == 1:
-        return None
-    read_L = torch.zeros(inputs.size(1), dtype=torch.bool, device=inputs.device)
-    read_L[_kept(logits_to_keep)] = True
-    return read_L
-
-
-def _kept(logits_to_keep: int | Tensor) -> slice | Tensor:
-    """The columns that a number of last ones, 0 for all, or a tensor of them means."""
-    return slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
 
 
 def _blocks(encoder: PreTrainedModel | None) -> set[str]:

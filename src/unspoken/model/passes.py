@@ -6,7 +6,7 @@ twice. With K slot columns, `sequential` takes K + 1 passes (Coconut), `jacobi` 
 Shapes: B rows, L columns, S slot columns (those where any row has a slot), D width.
 """
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -17,7 +17,6 @@ from transformers import Cache
 
 from unspoken.errors import RecipeError
 from unspoken.model.cache import ExtensionLayer, scratch_copy
-from unspoken.model.last_block import feeding_forward_at
 from unspoken.thoughts import History, ThoughtSource
 
 CHECKPOINT_COLUMNS = 64
@@ -106,7 +105,6 @@ class Sequence:
         is_marker: (B, L) true at `<|start-latent|>`.
         cache: Keys and values so far; grows.
         checkpointed: Whether to recompute passes in the backward pass.
-        read: Columns whose states are read; the last block does not finish the others. None: all are.
         chunks: States of each pass so far.
         filled: The thought of each slot column filled so far, (B, D).
         num_passes: Passes so far.
@@ -120,7 +118,6 @@ class Sequence:
     is_marker: Tensor
     cache: Cache
     checkpointed: bool = False
-    read: Set[int] | None = None
     chunks: list[Tensor] = field(default_factory=list)
     filled: dict[int, Tensor] = field(default_factory=dict)
     num_passes: int = 0
@@ -181,32 +178,31 @@ class Sequence:
         self.num_passes += 1
         length = self.embeds.size(1)
         embeds = self._embed(start, stop)
-        read = [column - start for column in range(start, stop) if self.read is None or column in self.read]
         mask = self.attention_mask[:, : self.attention_mask.size(1) - length + stop]
         positions = self.position_ids[:, start:stop]
         if self.checkpointed:
-            return self._run_checkpointed(embeds, read, mask, positions, cache)
-        return self._decode(embeds, read, mask, positions, cache)
-
-    def _decode(self, embeds: Tensor, read: list[int], mask: Tensor, positions: Tensor, cache: Cache) -> Tensor:
-        with feeding_forward_at(self.decoder, read, embeds.size(1)):
-            output = self.decoder(
-                inputs_embeds=embeds, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-            )
+            return self._run_checkpointed(embeds, mask, positions, cache)
+        output = self.decoder(
+            inputs_embeds=embeds, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+        )
         states: Tensor = output.last_hidden_state
         return states
 
-    def _run_checkpointed(
-        self, embeds: Tensor, read: list[int], mask: Tensor, positions: Tensor, cache: Cache
-    ) -> Tensor:
+    def _run_checkpointed(self, embeds: Tensor, mask: Tensor, positions: Tensor, cache: Cache) -> Tensor:
         """As `_run`, keeping only what enters and leaves the pass; Hugging Face's own would drop the cache."""
         past = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
 
         def run(embeds: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
             layers = [ExtensionLayer(keys, values) for keys, values in zip(past[::2], past[1::2], strict=True)]
             extended = Cache(layers=layers) if layers else Cache(layer_class_to_replicate=ExtensionLayer)
-            states = self._decode(embeds, read, mask, positions, extended)
-            return states, *(tensor for layer in extended.layers for tensor in layer.added)
+            output = self.decoder(
+                inputs_embeds=embeds,
+                attention_mask=mask,
+                position_ids=positions,
+                past_key_values=extended,
+                use_cache=True,
+            )
+            return output.last_hidden_state, *(tensor for layer in extended.layers for tensor in layer.added)
 
         states, *added = checkpoint(run, embeds, *past, use_reentrant=False)
         for index, (keys, values) in enumerate(zip(added[::2], added[1::2], strict=True)):

@@ -71,8 +71,6 @@ class Policy(ThoughtSource):
         ValueError: A number is negative, or the memory is unknown.
     """
 
-    reads_window = False
-
     def __init__(
         self,
         width: int,
