@@ -23,6 +23,8 @@ GOAL = 0.97
 """Validation accuracy that the time is taken to."""
 SAVING = ("train.save=end", "train.keep_checkpoints=1")
 """A checkpoint at the end, and one when a call is over."""
+WORKERS = 4
+"""Processes that lay out batches for a GPU: a batch of 256 rows takes one of them as long as a step."""
 COUNTED_ROWS = 64
 """Rows whose operations are counted at each stage, for the mean of a row."""
 KEPT = ("accuracy", "interval", "n", "accuracy_without_thoughts", "interval_without_thoughts", "thoughts_per_answer")
@@ -51,7 +53,8 @@ def trained(call: Call, what: Training) -> Path:
     if not (run / RUN).is_file():
         call.check()
         say(f"training {run}: {what.recipe} {' '.join(what.changes)}")
-        changes = [*what.changes, *SAVING, f"train.precision={call.precision}"]
+        workers = WORKERS if call.device.type == "cuda" else 0
+        changes = [*what.changes, *SAVING, f"train.precision={call.precision}", f"train.workers={workers}"]
         with Stopwatch(run / "metrics.jsonl", call.runs / f"{what.name}.clock.json"):
             train(load_recipe(what.recipe, changes), run, resume=(run / RESOLVED).is_file())
     return run

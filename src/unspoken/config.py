@@ -204,7 +204,7 @@ class TrainSettings(Settings):
     log_every: PositiveInt = 10
     """Optimizer steps between lines of metrics.jsonl."""
     workers: Count = 0
-    """Data loader processes."""
+    """Processes that lay out batches ahead of training; with 0 it does so itself. The batches are the same."""
     report_to: str = "none"
     """Experiment tracker, as in transformers: none, tensorboard, wandb, trackio ..."""
     trainer: dict[str, Any] = Field(default_factory=dict)

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset, Sampler
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from unspoken.records import IGNORED, StagedExample, TokenizedExample
 
@@ -29,11 +31,18 @@ class StagedDataset(Dataset[StagedExample]):
         seed: int,
     ) -> None:
         self.rows, self.layout, self.seed = rows, layout, seed
-        self.epoch = 0
+        # loader processes are started once and have to see in which epoch they are
+        self._epoch = torch.zeros((), dtype=torch.int64)
+        self._epoch.untyped_storage().share_memory_()
+
+    @property
+    def epoch(self) -> int:
+        """The current epoch, from 0."""
+        return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Move to an epoch; the training loop calls this."""
-        self.epoch = epoch
+        """Move to an epoch, here and in the processes that load; the training loop calls this."""
+        self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -99,3 +108,26 @@ class Batches(Sampler[list[int]]):
         for index in rng.permutation(len(batches)):
             for part in np.array_split(rng.permutation(batches[index]), self.parts):
                 yield part.tolist() if len(part) else [-1 - int(batches[index][0])]
+
+
+def load(
+    batches: Batches, collator: Callable[[list[StagedExample]], Any], *, workers: int = 0, pin_memory: bool = False
+) -> DataLoader[StagedExample]:
+    """Micro-batches, epoch after epoch. Processes that load are started once: a short epoch does not wait for them.
+
+    Args:
+        batches: Order of the rows.
+        collator: Rows to a batch.
+        workers: Processes that lay out ahead; with 0 the training process does. The batches are the same.
+        pin_memory: Whether batches go to a GPU.
+    """
+    return DataLoader(
+        batches.dataset,
+        batch_sampler=batches,
+        collate_fn=collator,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=pin_memory,
+        # its own: how often a loader draws depends on the workers, and dropout is to be the same with any number
+        generator=torch.Generator(),
+    )

@@ -10,11 +10,17 @@ from unspoken.records import IGNORED
 def trained_states(states_BLD: Tensor, labels_BL: Tensor) -> tuple[Tensor, Tensor]:
     """The states that predict a label, (N, D), and those labels, (N,).
 
-    This is the only place where labels are shifted: the state at column t predicts the label at column t + 1.
+    The state at column t predicts the label at column t + 1.
     """
     targets_BL = labels_BL[:, 1:]
     is_trained_BL = targets_BL != IGNORED
     return states_BLD[:, :-1][is_trained_BL], targets_BL[is_trained_BL]
+
+
+def first_trained_column(labels_BL: Tensor) -> int:
+    """The first column whose state predicts a label in any row; 0 where none does."""
+    is_trained_L = (labels_BL[:, 1:] != IGNORED).any(dim=0)
+    return int(is_trained_L.int().argmax()) if is_trained_L.numel() else 0
 
 
 def next_token_loss(logits_NV: Tensor, targets_N: Tensor, num_items: Tensor | int | None = None) -> Tensor:

@@ -33,7 +33,7 @@ from unspoken.errors import RecipeError
 from unspoken.model.cache import growing_cache
 from unspoken.model.configuration import LatentConfig
 from unspoken.model.embedding_heads import EmbeddingHeads, states_before_words
-from unspoken.model.loss import head_logits, next_token_loss, trained_states
+from unspoken.model.loss import first_trained_column, head_logits, next_token_loss, trained_states
 from unspoken.model.passes import Sequence, Single, build_schedule
 from unspoken.model.vision import ImageSlots
 from unspoken.thoughts import ThoughtSource, Vocabulary, build_source
@@ -181,6 +181,7 @@ class LatentModel(LatentPreTrainedModel):
         inputs_embeds: Tensor | None = None,
         use_cache: bool | None = None,
         images: Tensor | None = None,
+        first_read: int = 0,
         **kwargs: Any,
     ) -> LatentModelOutput:
         """Run the decoder over new columns, filling each thought slot on the way.
@@ -193,6 +194,7 @@ class LatentModel(LatentPreTrainedModel):
             inputs_embeds: (B, L, D) instead of `input_ids`; there are no slots then.
             use_cache: Whether to return a cache when none was given.
             images: What fills the image slots of `input_ids`, see `ImageSlots.forward`; ignored where there are none.
+            first_read: The states of columns before it are not read by the caller and may mean nothing.
             **kwargs: Accepted for Hugging Face's tools; `output_hidden_states` and `output_attentions` are refused.
 
         Raises:
@@ -229,6 +231,7 @@ class LatentModel(LatentPreTrainedModel):
             is_marker=self._is_token(input_ids, embeds, self.config.start_latent_token_id),
             cache=growing_cache(length) if owned else past_key_values,
             checkpointed=self.checkpoint_passes and owned and torch.is_grad_enabled(),
+            first_read=0 if self.thought_source.reads_window else first_read,
         )
         sequence.think(columns, self.thought_source, self.schedule)
         return LatentModelOutput(
@@ -386,6 +389,8 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
                 of the heads, too.
             **kwargs: See `LatentModel.forward`.
         """
+        # with labels, only the logits of the loss are needed
+        kept = logits_to_keep if labels is not None or logits_to_keep is not None else 0
         output = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -394,6 +399,7 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
             inputs_embeds=inputs_embeds,
             use_cache=use_cache,
             images=images,
+            first_read=_first_column_of_head(input_ids if inputs_embeds is None else inputs_embeds, labels, kept),
             **kwargs,
         )
         states_BLD, softcap = output.last_hidden_state, self._softcap
@@ -407,8 +413,7 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
                 losses = heads.losses(heads(states_before_words(states_BLD, labels)), foreseen)
                 parts = {"loss_words": loss, **{f"loss_{kind}": share * each for kind, each in losses.items()}}
                 loss = loss + share * sum(heads.weights[kind] * each for kind, each in losses.items())
-        if labels is None or logits_to_keep is not None:
-            kept = logits_to_keep if logits_to_keep is not None else 0
+        if kept is not None:
             columns = slice(-kept, None) if isinstance(kept, int) else kept
             logits = head_logits(self.lm_head, states_BLD[:, columns], softcap)
         return LatentCausalLMOutput(
@@ -420,6 +425,14 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
             num_passes=output.num_passes,
             **parts,
         )
+
+
+def _first_column_of_head(inputs: Tensor | None, labels: Tensor | None, kept: int | Tensor | None) -> int:
+    """The first column whose state the head reads, for the loss or for the logits that are kept."""
+    if inputs is None or isinstance(kept, Tensor) or kept == 0:
+        return 0
+    of_logits = inputs.size(1) if kept is None else max(inputs.size(1) - kept, 0)
+    return of_logits if labels is None else min(of_logits, first_trained_column(labels))
 
 
 def _blocks(encoder: PreTrainedModel | None) -> set[str]:

@@ -17,6 +17,7 @@ from transformers import Cache
 
 from unspoken.errors import RecipeError
 from unspoken.model.cache import ExtensionLayer, scratch_copy
+from unspoken.model.last_block import feeding_forward_from
 from unspoken.thoughts import History, ThoughtSource
 
 CHECKPOINT_COLUMNS = 64
@@ -105,6 +106,7 @@ class Sequence:
         is_marker: (B, L) true at `<|start-latent|>`.
         cache: Keys and values so far; grows.
         checkpointed: Whether to recompute passes in the backward pass.
+        first_read: Column from which on states are read; before it, only where a pass ends.
         chunks: States of each pass so far.
         filled: The thought of each slot column filled so far, (B, D).
         num_passes: Passes so far.
@@ -118,6 +120,7 @@ class Sequence:
     is_marker: Tensor
     cache: Cache
     checkpointed: bool = False
+    first_read: int = 0
     chunks: list[Tensor] = field(default_factory=list)
     filled: dict[int, Tensor] = field(default_factory=dict)
     num_passes: int = 0
@@ -149,7 +152,7 @@ class Sequence:
         first, last = columns[0], columns[-1]
         self.filled.update(zip(columns, self.embeds[:, columns].unbind(dim=1), strict=True))
         for _ in range(iterations):
-            guess = [self._run(first, last, scratch_copy(self.cache))] if last > first else []
+            guess = [self._run(first, last, scratch_copy(self.cache), first)] if last > first else []
             self._fill(columns, source, [*self.chunks, *guess])
 
     def _fill(self, columns: list[int], source: ThoughtSource, chunks: list[Tensor]) -> None:
@@ -170,39 +173,42 @@ class Sequence:
         if self.checkpointed:
             while stop - self.done > CHECKPOINT_COLUMNS:
                 self._advance(self.done + CHECKPOINT_COLUMNS)
-        self.chunks.append(self._run(self.done, stop, self.cache))
+        # a pass ends where the rows do or in front of a slot, whose thought may be made of the state there
+        read = max(self.done, min(self.first_read, stop - 1))
+        self.chunks.append(self._run(self.done, stop, self.cache, read))
         self.done = stop
 
-    def _run(self, start: int, stop: int, cache: Cache) -> Tensor:
-        """One pass over the columns start..stop-1, which it adds to `cache`; their states, (B, stop - start, D)."""
+    def _run(self, start: int, stop: int, cache: Cache, read: int) -> Tensor:
+        """One pass over the columns start..stop-1, which it adds to `cache`; their states, (B, stop - start, D).
+
+        Those of columns before `read` mean nothing.
+        """
         self.num_passes += 1
         length = self.embeds.size(1)
         embeds = self._embed(start, stop)
         mask = self.attention_mask[:, : self.attention_mask.size(1) - length + stop]
         positions = self.position_ids[:, start:stop]
         if self.checkpointed:
-            return self._run_checkpointed(embeds, mask, positions, cache)
-        output = self.decoder(
-            inputs_embeds=embeds, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-        )
+            return self._decode_checkpointed(embeds, read - start, mask, positions, cache)
+        return self._decode(embeds, read - start, mask, positions, cache)
+
+    def _decode(self, embeds: Tensor, read: int, mask: Tensor, positions: Tensor, cache: Cache) -> Tensor:
+        with feeding_forward_from(self.decoder, read):
+            output = self.decoder(
+                inputs_embeds=embeds, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+            )
         states: Tensor = output.last_hidden_state
         return states
 
-    def _run_checkpointed(self, embeds: Tensor, mask: Tensor, positions: Tensor, cache: Cache) -> Tensor:
-        """As `_run`, keeping only what enters and leaves the pass; Hugging Face's own would drop the cache."""
+    def _decode_checkpointed(self, embeds: Tensor, read: int, mask: Tensor, positions: Tensor, cache: Cache) -> Tensor:
+        """As `_decode`, keeping only what enters and leaves the pass; Hugging Face's own would drop the cache."""
         past = [tensor for layer in cache.layers for tensor in (layer.keys, layer.values)]
 
         def run(embeds: Tensor, *past: Tensor) -> tuple[Tensor, ...]:
             layers = [ExtensionLayer(keys, values) for keys, values in zip(past[::2], past[1::2], strict=True)]
             extended = Cache(layers=layers) if layers else Cache(layer_class_to_replicate=ExtensionLayer)
-            output = self.decoder(
-                inputs_embeds=embeds,
-                attention_mask=mask,
-                position_ids=positions,
-                past_key_values=extended,
-                use_cache=True,
-            )
-            return output.last_hidden_state, *(tensor for layer in extended.layers for tensor in layer.added)
+            states = self._decode(embeds, read, mask, positions, extended)
+            return states, *(tensor for layer in extended.layers for tensor in layer.added)
 
         states, *added = checkpoint(run, embeds, *past, use_reentrant=False)
         for index, (keys, values) in enumerate(zip(added[::2], added[1::2], strict=True)):

@@ -69,6 +69,8 @@ class ThoughtSource(nn.Module, ABC):
 
     reads_states: bool = True
     """Whether the thoughts depend on states. False allows the schedule `single`, one pass for everything."""
+    reads_window: bool = True
+    """Whether they depend on states other than those right before slots. False lets training compute no others."""
 
     def attach(self, vocabulary: Vocabulary) -> None:
         """Where the source belongs to a model with a head: that model's words. Most have no use for them."""

@@ -8,6 +8,8 @@ from unspoken.thoughts.base import History, ThoughtSource
 class LastHidden(ThoughtSource):
     """The state right before the slot, after the final norm, unchanged."""
 
+    reads_window = False
+
     def __init__(self, width: int) -> None:
         super().__init__()
 

@@ -9,6 +9,7 @@ class Pause(ThoughtSource):
     """The embedding of `<|latent|>` itself, which is trained like that of any word."""
 
     reads_states = False
+    reads_window = False
 
     def __init__(self, width: int) -> None:
         super().__init__()

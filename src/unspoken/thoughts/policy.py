@@ -71,6 +71,8 @@ class Policy(ThoughtSource):
         ValueError: A number is negative, or the memory is unknown.
     """
 
+    reads_window = False
+
     def __init__(
         self,
         width: int,

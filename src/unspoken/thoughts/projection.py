@@ -14,6 +14,8 @@ class Projection(ThoughtSource):
         dropout: Dropout in front of the network.
     """
 
+    reads_window = False
+
     def __init__(self, width: int, hidden: int | None = None, dropout: float = 0.0) -> None:
         super().__init__()
         hidden = width if hidden is None else hidden

@@ -11,7 +11,7 @@ from transformers import Trainer, TrainerControl
 from transformers.trainer import TRAINER_STATE_NAME
 
 from unspoken import files
-from unspoken.data.loader import Batches, StagedDataset
+from unspoken.data.loader import Batches, load
 from unspoken.device import barrier
 from unspoken.errors import CheckpointError, NonFiniteError
 from unspoken.records import Batch, StagedExample
@@ -51,14 +51,8 @@ class SealingTrainer(Trainer):
 
     def get_train_dataloader(self) -> DataLoader[StagedExample]:
         """Micro-batches of `batches`, which ranks take in turn."""
-        dataset: StagedDataset = self.batches.dataset
-        loader = DataLoader(
-            dataset,
-            batch_sampler=self.batches,
-            collate_fn=self.data_collator,
-            num_workers=self.args.dataloader_num_workers,
-            pin_memory=torch.cuda.is_available(),
-        )
+        workers, pinned = self.args.dataloader_num_workers, torch.cuda.is_available()
+        loader = load(self.batches, self.data_collator, workers=workers, pin_memory=pinned)
         prepared: DataLoader[StagedExample] = self.accelerator.prepare(loader)
         return prepared
 

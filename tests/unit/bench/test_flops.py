@@ -6,6 +6,7 @@ from tests.conftest import TOKENS, tiny_model
 from torch.utils.flop_counter import FlopCounterMode
 
 from unspoken.bench.flops import PEAKS, linear_weights, peak_of, share_of_peak, training_flops
+from unspoken.model.last_block import last_feed_forward
 from unspoken.records import IGNORED, Batch
 
 SLOTS = (5, 6, 8)
@@ -37,19 +38,27 @@ def test_the_operations_are_those_that_the_library_counts(arch, source):
 def test_a_thought_more_costs_as_much_as_a_word_more():
     model, batch = tiny_model(), rows()
     words = {**batch, "input_ids": batch["input_ids"].masked_fill(batch["input_ids"] == TOKENS.latent, 3)}
-    linear = 6 * linear_weights(model.model.language_model) * batch["input_ids"].numel()
-    assert training_flops(model, batch) > linear
-    assert training_flops(model, words) > linear  # one pass: its attention covers the whole square
-    assert training_flops(model, words) - training_flops(model, batch) == 3 * 3 * 4 * 2 * 16 * (
-        12 * 12 - (5 * 5 + 1 * 6 + 2 * 8 + 4 * 12)
-    )
+    decoder = model.model.language_model
+    attention = 3 * 3 * 4 * 2 * 16 * (12 * 12 - (5 * 5 + 1 * 6 + 2 * 8 + 4 * 12))  # one pass covers the whole square
+    finished = 3 * 3 * 6 * linear_weights(last_feed_forward(decoder))  # the states in front of the slots
+    assert training_flops(model, words) - training_flops(model, batch) == attention - finished
+
+
+def test_states_that_are_not_read_are_not_finished():
+    model, batch = tiny_model(), rows()
+    every = {**batch, "labels": batch["input_ids"]}
+    more = 6 * linear_weights(last_feed_forward(model.model.language_model)) * 3 * (12 - 1 - 5)
+    head = 6 * 3 * (11 - 2) * model.get_output_embeddings().weight.numel()
+    assert training_flops(model, every) - training_flops(model, batch) == more + head
 
 
 def test_padding_is_no_work():
     model = tiny_model()
     full, padded = (training_flops(model, rows(padding)) for padding in (0, 3))
     attention = 3 * 4 * 2 * 16 * ((5 * 5 + 6 + 2 * 8 + 4 * 12) - (2 * 2 + 3 + 2 * 5 + 4 * 9))
-    assert full - padded == 3 * 6 * linear_weights(model.model.language_model) + attention
+    decoder = model.model.language_model
+    unfinished = linear_weights(last_feed_forward(decoder))
+    assert full - padded == 3 * 6 * (linear_weights(decoder) - unfinished) + attention
 
 
 def test_jacobi_is_refused():

@@ -77,6 +77,7 @@ def test_the_gradient_of_a_thought_is_that_of_nudging_it(batch):
             super().__init__()
             self.source, self.column, self.nudge = source, column, nudge
             self.reads_states = True
+            self.reads_window = False
 
         def forward(self, history):
             thoughts = self.source(history)

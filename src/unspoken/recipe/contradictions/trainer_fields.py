@@ -43,8 +43,7 @@ OWNED = {
 """Fields of transformers.TrainingArguments that a setting of ours decides."""
 
 REFUSED = {
-    "dataloader_persistent_workers": "such workers keep the dataset of the first epoch, which freezes the curriculum "
-    "at its first stage; remove it",
+    "dataloader_persistent_workers": "workers are started once and told of every epoch; remove it",
     "gradient_checkpointing": "it drops the key-value cache and changes the loss without a word; "
     "set model.checkpoint_passes: true instead",
     "gradient_checkpointing_kwargs": "model.checkpoint_passes: true recomputes whole passes and needs no settings; "

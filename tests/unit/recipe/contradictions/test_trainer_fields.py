@@ -9,9 +9,9 @@ from transformers import TrainingArguments
 from unspoken.recipe.contradictions.trainer_fields import OWNED, REFUSED, training_arguments
 
 
-def test_workers_that_persist_would_freeze_the_curriculum():
+def test_workers_persist_anyway():
     found = problem(train={"trainer": {"dataloader_persistent_workers": True}})
-    assert "freezes the curriculum" in found
+    assert "workers are started once and told of every epoch; remove it" in found
     accepted(train={"trainer": {"dataloader_persistent_workers": False}})
 
 
