@@ -20,7 +20,8 @@ from unspoken.report.panel import (
     percent_axis,
     spread,
 )
-from unspoken.report.read import Line, ReportedRun
+from unspoken.report.read import ReportedRun
+from unspoken.report.recorded import Line
 from unspoken.report.svg import BAND, FAINT, LINE, draw
 
 if TYPE_CHECKING:

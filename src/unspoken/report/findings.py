@@ -14,7 +14,8 @@ from typing import Literal, Protocol, TypeAlias
 from unspoken.controls import CONTROLS, control_named, in_order
 from unspoken.report.captioned import COPIED, FLOOR, TRAINED, Captioned, Measure
 from unspoken.report.drawn import Drawn, Figures
-from unspoken.report.read import ReportedRun, Results
+from unspoken.report.read import ReportedRun
+from unspoken.report.recorded import Results
 from unspoken.run_directory import RECIPE
 
 Effect: TypeAlias = Literal["needed", "helps", "not shown", "hurts"]

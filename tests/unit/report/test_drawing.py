@@ -8,7 +8,8 @@ from tests.unit.report.synthetic_runs import build_run, figures
 from unspoken.report.curves import averaged, course
 from unspoken.report.figures import pictures, pictures_of_training
 from unspoken.report.panel import LETTER, MARKS, Box, beside, fitted, mark, spread
-from unspoken.report.read import Line, read_runs
+from unspoken.report.read import read_runs
+from unspoken.report.recorded import Line
 from unspoken.report.svg import SERIES, draw
 
 

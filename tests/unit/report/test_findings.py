@@ -2,7 +2,8 @@ import pytest
 from tests.unit.report.synthetic_runs import build_run, figures
 
 from unspoken.report.findings import comparison, control_findings, effect, find, finding, percent, with_interval
-from unspoken.report.read import Results, read_runs
+from unspoken.report.read import read_runs
+from unspoken.report.recorded import Results
 
 
 def results(trained, controls=None, **values):
