@@ -13,6 +13,8 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
+from unspoken.processes import num_processes
+
 
 def best_device() -> torch.device:
     """The accelerator of this process, else the CPU."""
@@ -35,7 +37,7 @@ def in_group() -> bool:
 
 def join_processes() -> None:
     """Under torchrun, become one of its processes; alone, nothing."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+    if num_processes() > 1 and not dist.is_initialized():
         dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=timedelta(minutes=10))
         if torch.cuda.is_available():
             torch.cuda.set_device(best_device())
@@ -48,7 +50,7 @@ def rank() -> int:
 
 def world_size() -> int:
     """Number of processes of the run, connected or only announced by `torchrun`; 1 when this one is alone."""
-    return dist.get_world_size() if in_group() else int(os.environ.get("WORLD_SIZE", "1"))
+    return dist.get_world_size() if in_group() else num_processes()
 
 
 def shares_parameters() -> bool:

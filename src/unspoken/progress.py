@@ -1,13 +1,9 @@
 """Progress of long work, where somebody looks: on stderr, if it is a terminal, of the first process."""
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-
-def is_first_process() -> bool:
-    """Whether this is the process that speaks: the only one, or the first of a `torchrun`."""
-    return os.environ.get("RANK", "0") == "0"
+from unspoken.processes import is_first_process
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from unspoken import __version__
 from unspoken.cli.terminal import close_stdout, complain, say
 from unspoken.cli.verb import DONE, FAILED
 from unspoken.cli.verbs import VERBS
+from unspoken.processes import is_first_process, num_processes
 
 BAD_INPUT, INTERRUPTED, READER_GONE, TERMINATED = 2, 130, 141, 143
 
@@ -85,7 +86,14 @@ def _dispatch(arguments: list[str]) -> int:
         prog=f"unspoken {name}", description=verb.help, allow_abbrev=False, epilog="--debug shows tracebacks"
     )
     verb.configure(parser)
-    return verb.run(parser.parse_intermixed_args(arguments[len(name.split()) :]))
+    parsed = parser.parse_intermixed_args(arguments[len(name.split()) :])
+    if num_processes() > 1 and not verb.in_processes:
+        if is_first_process():
+            complain(
+                f"error: {num_processes()} processes were started; unspoken {name} is the work of one, without torchrun"
+            )
+        return BAD_INPUT
+    return verb.run(parsed)
 
 
 def _unknown_verb(arguments: Sequence[str]) -> int:

@@ -16,7 +16,8 @@ from unspoken.cli.arguments import (
 )
 from unspoken.cli.terminal import hide_loading_bars, say
 from unspoken.cli.verb import DONE, Verb
-from unspoken.progress import is_first_process, progress_bar
+from unspoken.processes import is_first_process
+from unspoken.progress import progress_bar
 
 
 def _configure_eval(parser: argparse.ArgumentParser) -> None:
@@ -178,7 +179,7 @@ def _report(arguments: argparse.Namespace) -> int:
     return DONE
 
 
-EVAL = Verb("accuracy of a run, and the same with the thoughts taken away", _configure_eval, _eval)
+EVAL = Verb("accuracy of a run, and the same with the thoughts taken away", _configure_eval, _eval, in_processes=True)
 AUDIT = Verb("do the thoughts matter? interventions and controls, with paired statistics", _configure_audit, _audit)
 INSPECT = Verb("what the thoughts hold: lens, search, geometry, probes, tracing", _configure_inspect, _inspect)
 REPORT = Verb("one HTML file about one or more runs", _configure_report, _report)

@@ -8,7 +8,7 @@ from unspoken.cli.arguments import Once
 from unspoken.cli.study import evaluate_and_tell
 from unspoken.cli.terminal import complain, hide_loading_bars, say
 from unspoken.cli.verb import DONE, Verb
-from unspoken.progress import is_first_process
+from unspoken.processes import is_first_process
 
 if TYPE_CHECKING:
     from unspoken.legacy import Translation
@@ -26,7 +26,9 @@ def _plan(arguments: argparse.Namespace) -> int:
 
     source = open_recipe(arguments.recipe, arguments.overrides)
     _tell(source.legacy)
-    say(render(plan(source.recipe)))
+    text = render(plan(source.recipe))
+    if is_first_process():
+        say(text)
     return DONE
 
 
@@ -100,5 +102,7 @@ def _evaluate_released(legacy: "Translation", recipe: "Recipe") -> int:
     return DONE
 
 
-PLAN = Verb("resolved settings, stages, batch, parameters, estimates; loads nothing", _configure_plan, _plan)
-TRAIN = Verb("train a recipe into a run directory", _configure_train, _train)
+PLAN = Verb(
+    "resolved settings, stages, batch, parameters, estimates; loads nothing", _configure_plan, _plan, in_processes=True
+)
+TRAIN = Verb("train a recipe into a run directory", _configure_train, _train, in_processes=True)

@@ -16,8 +16,10 @@ class Verb:
         help: What it does, in a line.
         configure: Adds its arguments.
         run: Does it, and returns the exit code.
+        in_processes: Whether it works in several processes, started by `torchrun`; the others are refused there.
     """
 
     help: str
     configure: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]
+    in_processes: bool = False

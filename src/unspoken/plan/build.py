@@ -6,7 +6,6 @@ No weights are read and no model is built. The layouts are the method's own, so 
 """
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
@@ -20,6 +19,7 @@ from unspoken.plan.sample import Data, num_special_words, read_data, tokens_per_
 from unspoken.plan.shape import Shape, checkpoint_shape, new_shape, num_parameters
 from unspoken.plan.stage_table import Stage, is_final, layouts, positions, stage_table
 from unspoken.plan.updates import Updates, batching_of, read_updates, with_drawing
+from unspoken.processes import num_processes
 from unspoken.recipe import Recipe, sparse
 from unspoken.recipe.batching import Batching, split_batch
 
@@ -75,7 +75,7 @@ def plan(recipe: Recipe, processes: int | None = None) -> Plan:
         DataError: A data file that is given cannot be used.
         RecipeError: The batch cannot be cut into equal parts, or the projector cannot make the slots of an image.
     """
-    processes = processes or int(os.environ.get("WORLD_SIZE", "1"))
+    processes = processes or num_processes()
     updates = None
     if isinstance(recipe.method, Reinforcement):
         updates = read_updates(recipe, recipe.method, processes)

@@ -19,6 +19,7 @@ from unspoken.config import AdversarySettings, EvaluateSettings, ModelSettings, 
 from unspoken.errors import RecipeError
 from unspoken.legacy import Translation, is_legacy, translate
 from unspoken.methods import METHODS, Method
+from unspoken.processes import num_processes
 from unspoken.recipe.contradictions import contradictions
 from unspoken.recipe.contradictions.thoughts import DEFAULT_THOUGHTS, default_schedule, source_problems
 from unspoken.recipe.overrides import apply_overrides
@@ -94,7 +95,7 @@ def open_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Source:
     file = find_recipe(path)
     values, lines = read_document(file)
     origins = {key: f"line {line}" for key, line in lines.items()}
-    legacy = translate(values, world_size=_world_size(), where=str(file)) if is_legacy(values) else None
+    legacy = translate(values, world_size=num_processes(), where=str(file)) if is_legacy(values) else None
     if legacy is not None:
         origins = {new: f"{old}, {origins[old]}" for new, old in legacy.origins.items()}
         values = dict(legacy.recipe)
@@ -230,14 +231,6 @@ def _line_of(problem: Problem, origins: Mapping[str, str]) -> str:
         key = key.rpartition(".")[0]
     origin = f" ({origins[key]})" if key in origins else ""
     return f"{problem.key}{origin}: {problem.message}"
-
-
-def _world_size() -> int:
-    """Processes of this run as `torchrun` announces them."""
-    text = os.environ.get("WORLD_SIZE", "1")
-    if not text.isdecimal() or int(text) < 1:
-        raise RecipeError("WORLD_SIZE", [f"it is {text!r} in the environment; unset it, or start with torchrun"])
-    return int(text)
 
 
 @dataclass(slots=True)

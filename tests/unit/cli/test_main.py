@@ -3,6 +3,7 @@ import resource
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -310,3 +311,42 @@ def test_being_told_to_stop_ends_in_order(tmp_path):
         _, err = process.communicate(timeout=30)
         assert process.returncode == expected
         assert "Traceback" not in err
+
+
+# ---- several processes
+
+
+@pytest.mark.parametrize("name", ["audit", "inspect", "report", "run", "bench", "demo", "list", "data check"])
+def test_a_verb_for_one_process_says_so_once(name, monkeypatch, capsys):
+    """Each of them would do the work, print it and write the same file."""
+    monkeypatch.setitem(verbs.VERBS, name, replace(VERBS[name], configure=lambda parser: None, run=refuse))
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, expected in (
+        ("0", f"unspoken: error: 2 processes were started; unspoken {name} is the work of one"),
+        ("1", ""),
+    ):
+        monkeypatch.setenv("RANK", rank)
+        assert cli.main(name.split()) == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert said.err.startswith(expected)
+        assert bool(said.err) == bool(expected)
+
+
+def refuse(arguments):
+    raise AssertionError("it was not to run")
+
+
+def test_training_planning_and_evaluating_take_several_processes():
+    assert {name for name, verb in VERBS.items() if verb.in_processes} == {"plan", "train", "eval"}
+
+
+def test_a_plan_for_several_processes_is_told_once(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    told = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        assert cli.main(["plan", "hops/coconut"]) == 0
+        told.append(capsys.readouterr().out)
+    assert "2 processes" in told[0]
+    assert told[1] == ""
