@@ -32,19 +32,19 @@ from unspoken.trajectories import Chance
 RUNS = Path("runs/rl")
 OUT = Path("results/rl.json")
 
-HALF = ["train.epochs=8", "task.train_rows=4000", "train.save=end"]
-MORE = ["method.epochs_per_stage=0", "task.train_rows=4000", "train.epochs=2", "train.learning_rate=2.0e-4"]
+MORE = ["method.epochs_per_stage=0", "train.epochs=2", "train.learning_rate=2.0e-4"]
 CONSTANT = ["train.lr_schedule=constant", "train.warmup_steps=10", "train.save=end"]
 LEARNERS = {
     "ppo": ("hops/ppo", []),
     "grpo": ("hops/grpo", []),
     "grpo_shuffled": ("hops/grpo", ["method.shuffle_rewards=true"]),
-    "supervised": ("hops/coconut", [*MORE, *CONSTANT]),
+    "supervised": ("hops/half", [*MORE, *CONSTANT]),
 }
 """What goes on from the same model for 250 optimizer steps or more, by the name of its figures."""
 SOME = ["task.train_rows=320", "train.epochs=1"]
 """Ten updates: a policy that still makes mistakes, so that there is something to vote about."""
-WORDS = HALF
+WORDS = ["train.epochs=8", "task.train_rows=4000", "train.save=end"]
+"""As much training as the half-learned model had."""
 WITHOUT_THOUGHTS = ("accuracy_without_thoughts", "interval_without_thoughts")
 KEPT = ("accuracy", "interval", "n", *WITHOUT_THOUGHTS, "tokens_per_answer", "thoughts_per_answer")
 CONTROLS = ["controls=[zero]"]
@@ -53,7 +53,7 @@ CONTROLS = ["controls=[zero]"]
 def gain(seed: int) -> dict[str, Any]:
     """What each way of going on brings."""
     own = [f"train.seed={seed}"]
-    half = trained(RUNS / f"half-{seed}", "hops/coconut", [*HALF, *own])
+    half = trained(RUNS / f"half-{seed}", "hops/half", own)
     found = {"half": measured(half, KEPT, CONTROLS)}
     for name, (recipe, changes) in LEARNERS.items():
         run = trained(RUNS / f"{name}-{seed}", recipe, [*changes, f"model.path={half}", *own])
@@ -110,7 +110,7 @@ def fewest(run: Path, num_rows: int) -> list[Any]:
 def trajectories(seed: int) -> dict[str, Any]:
     """Several trains of thought for each question, in vectors and in words."""
     own = [f"train.seed={seed}"]
-    half = trained(RUNS / f"half-{seed}", "hops/coconut", [*HALF, *own])
+    half = trained(RUNS / f"half-{seed}", "hops/half", own)
     drawn = trained(RUNS / f"some-{seed}", "hops/grpo", [*SOME, f"model.path={half}", *own])
     words = trained(RUNS / f"words-{seed}", "hops/cot", [*WORDS, *own])
     found = {}
