@@ -194,6 +194,7 @@ def _shifts(
     found: list[dict[str, Any]] = []
     omitted: list[dict[str, str]] = []
     per_step = getattr(subject.run.recipe.method, "thoughts_per_step", 1) or 1
+    trained_steps = max(len(example.steps) for example in subject.examples)
     for name, task in subject.run.recipe.task.shifts().items():
         try:
             examples = task.examples("test")[0][:SHIFTED_ROWS]
@@ -205,9 +206,9 @@ def _shifts(
         budgets: list[int | None] = [None]
         usual = max(prompt.num_thoughts for prompt in default)
         steps = {len(example.steps) for example in examples}
-        # also a thought for each step: where there are more of them, or all rows have as many
-        wanted = per_step * max(steps)
-        if usual and wanted != usual and (wanted > usual or len(steps) == 1):
+        # also a thought more for each step more, where rows have more than in training, or all have fewer
+        wanted = usual + per_step * (max(steps) - trained_steps)
+        if usual and wanted > 0 and (wanted > usual or (wanted < usual and len(steps) == 1)):
             budgets.append(wanted)
         for count in budgets:
             prompts = shifted.prompts(count)

@@ -143,3 +143,26 @@ def test_the_table_has_a_line_for_every_condition(found):
         assert any(line.startswith(f"{name} ") for line in lines), name
     shift = found["shifts"][0]
     assert any(line.startswith(f"{shift['name']} ") and f"{shift['accuracy']:.3f}" in line for line in lines)
+
+
+def test_rows_with_more_steps_get_as_many_thoughts_more(folder):
+    """Thoughts as trained, and for each step that rows have more than in training one thought more; fewer likewise."""
+    four = [("3 hops", 4), ("3 hops", 3), ("5 hops", 4), ("5 hops", 5), ("6 hops", 4), ("6 hops", 6)]
+    assert thoughts_of_shifts(audit(folder / "coconut", rows=5)) == four
+
+
+def test_a_model_with_fewer_thoughts_than_steps_keeps_the_difference(tmp_path):
+    method = {"name": "coconut", "max_stage": 3, "epochs_per_stage": 0}
+    run = trained(tmp_path / "run", method=method)
+    three = [("3 hops", 3), ("3 hops", 2), ("5 hops", 3), ("5 hops", 4), ("6 hops", 3), ("6 hops", 5)]
+    assert thoughts_of_shifts(audit(run, rows=5)) == three
+
+
+def test_no_row_is_given_less_than_no_thought(tmp_path):
+    method = {"name": "coconut", "max_stage": 1, "epochs_per_stage": 0}
+    found = thoughts_of_shifts(audit(trained(tmp_path / "run", method=method), rows=5))
+    assert [count for name, count in found if name == "3 hops"] == [1]
+
+
+def thoughts_of_shifts(found):
+    return [(each["name"], each["num_thoughts"]) for each in found["shifts"]]
