@@ -7,11 +7,13 @@ import torch
 
 from tests.conftest import TOKENS
 from unspoken.data.collate import collate
-from unspoken.data.loader import Batches, StagedDataset, load
+from unspoken.data.loader import Batches, StagedDataset, data_loader
 from unspoken.data.tokenize import tokenize
 from unspoken.data.tokenizer import thought_tokens, word_tokenizer
 from unspoken.methods.coconut import Coconut
+from unspoken.recipe import resolve
 from unspoken.tasks.hops import Hops
+from unspoken.training.supervised import train
 
 TASK = Hops(symbols=6, hops=3, train_rows=23, validation_rows=1, test_rows=1)
 METHOD = Coconut(max_stage=3, epochs_per_stage=1, mix=0.4, redraw=True, pad_thoughts=False)
@@ -33,7 +35,7 @@ def epochs(*, seed, workers=0, parts=2, count=4):
     """The batches of a few epochs, as the training loop sees them."""
     dataset, batches = dataset_and_batches(seed=seed, parts=parts)
     join = partial(collate, pad_id=0, latent_id=TOKENS.latent)
-    loader = load(batches, join, workers=workers)
+    loader = data_loader(batches, join, workers=workers)
     seen = []
     for epoch in range(count):
         dataset.set_epoch(epoch)
@@ -107,3 +109,19 @@ def test_an_epoch_that_is_read_again_is_the_same_epoch():
         dataset.set_epoch(epoch)
         read_in_turn = [dataset[index].input_ids.tolist() for rows in batches for index in rows]
     assert read_at_once == read_in_turn
+
+
+def test_a_training_is_the_same_with_loader_workers(tmp_path):
+    """Through everything that the libraries put around the loader: curriculum, order, dropout and weights."""
+    sections = {
+        "task": {"name": "hops", "symbols": 4, "hops": 2, "train_rows": 16, "validation_rows": 2, "test_rows": 2},
+        "model": {"layers": 1, "heads": 2, "width": 16, "max_positions": 32, "dropout": 0.1},
+        "method": {"name": "coconut", "max_stage": 1, "epochs_per_stage": 1, "redraw": True},
+        "evaluate": {"max_new_tokens": 2},
+    }
+    weights = []
+    for workers in (0, 2):
+        train_settings = {"epochs": 3, "batch_size": 8, "save": "end", "workers": workers}
+        run = train(resolve({**sections, "train": train_settings}, "test"), tmp_path / str(workers))
+        weights.append((run / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]

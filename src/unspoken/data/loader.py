@@ -110,7 +110,7 @@ class Batches(Sampler[list[int]]):
                 yield part.tolist() if len(part) else [-1 - int(batches[index][0])]
 
 
-def load(
+def data_loader(
     batches: Batches, collator: Callable[[list[StagedExample]], Any], *, workers: int = 0, pin_memory: bool = False
 ) -> DataLoader[StagedExample]:
     """Micro-batches, epoch after epoch. Processes that load are started once: a short epoch does not wait for them.

@@ -11,7 +11,7 @@ from transformers import Trainer, TrainerControl
 from transformers.trainer import TRAINER_STATE_NAME
 
 from unspoken import files
-from unspoken.data.loader import Batches, load
+from unspoken.data.loader import Batches, data_loader
 from unspoken.device import barrier
 from unspoken.errors import CheckpointError, NonFiniteError
 from unspoken.records import Batch, StagedExample
@@ -52,7 +52,7 @@ class SealingTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader[StagedExample]:
         """Micro-batches of `batches`, which ranks take in turn."""
         workers, pinned = self.args.dataloader_num_workers, torch.cuda.is_available()
-        loader = load(self.batches, self.data_collator, workers=workers, pin_memory=pinned)
+        loader = data_loader(self.batches, self.data_collator, workers=workers, pin_memory=pinned)
         prepared: DataLoader[StagedExample] = self.accelerator.prepare(loader)
         return prepared
 
