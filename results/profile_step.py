@@ -4,6 +4,7 @@ Batches of the last stage of `prosqa/small`, made, learned from and stepped on a
 
 phases    seconds of making a batch, of the forward and the backward pass, and of the optimizer; medians
 shares    of the time of all steps, by what was computed; what is in no operation of PyTorch is Python and its calls
+unread    steps beside those in which the last block finishes the states that nobody reads, too, on the same batches
 compile   steps with the decoder compiled beside eager ones on the same batches in turn, and the ratio of their times
 
 What transformers' loop does around a step (logs, callbacks, its learning rate) is not in it. Set OMP_NUM_THREADS=1: a
@@ -19,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +195,30 @@ def group_of(name: str, phase: str) -> str:
     return ELSE if name.startswith("aten::") else PYTHON
 
 
+def unread(steps: Steps, rounds: int) -> dict[str, Any]:
+    """Forward and backward as they are, beside those in which a thought might be made of any state."""
+    source = steps.model.model.thought_source
+    samples: dict[str, list[float]] = {"as it is": [], "all states finished": []}
+
+    def step(batch: Batch, reads_window: bool) -> None:
+        source.reads_window = reads_window
+        steps.model.zero_grad()
+        steps.forward(batch).backward()
+
+    for number in range(len(steps.indices)):
+        batch = steps.data(number)
+        actions = {name: partial(step, batch, name == "all states finished") for name in samples}
+        for name, seconds in alternate(actions, rounds).items():
+            samples[name] += seconds
+    source.reads_window = type(source).reads_window
+    return {
+        "ratio": ratio(samples["as it is"], samples["all states finished"]),
+        "seconds": {name: statistics.median(each) for name, each in samples.items()},
+        "rounds": len(samples["as it is"]),
+        "samples": samples,
+    }
+
+
 def compiled(steps: Steps, rounds: int) -> dict[str, Any]:
     """Forward and backward with the decoder compiled beside eager ones; why not, where it cannot be compiled."""
     batches = [steps.data(number) for number in range(len(steps.indices))]
@@ -253,6 +279,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
         "columns": statistics.median(shape[1] for shape in shapes),
         "phases": phases(steps),
         "profile": shares(steps),
+        "unread": unread(steps, asked.rounds),
         "compile": None if asked.without_compile else compiled(steps, asked.rounds),
     }
 
@@ -264,7 +291,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("overrides", metavar="section.key=value", nargs="*", help="change settings of the recipe")
     parser.add_argument("--recipe", default="prosqa/small")
     parser.add_argument("--batches", type=int, default=20, help="different batches of each measurement")
-    parser.add_argument("--rounds", type=int, default=3, help="of each batch, eager and compiled in turn")
+    parser.add_argument("--rounds", type=int, default=3, help="of each batch, in turn")
     parser.add_argument("--without-compile", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("results/profile-cpu.json"))
     asked = parser.parse_args(words)
@@ -276,6 +303,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_json(asked.out, {**head, **found, "environment": environment()})
     for name, share in found["profile"]["shares"].items():
         sys.stdout.write(f"{share:6.1%}  {name}\n")
+    sys.stdout.write(f"as it is over all states finished: {found['unread']['ratio']}\n")
     if found["compile"]:
         sys.stdout.write(f"compiled over eager: {found['compile']['ratio']} ({found['compile']['outcome']})\n")
 

@@ -1,10 +1,13 @@
 """The profile of a step: shares that add up, phases that are named, and a compiler that may be missing."""
 
+from contextlib import contextmanager
+
 import profile_step
 import pytest
 import torch
 
 from unspoken.files import read_json
+from unspoken.model.modeling import LatentModel
 
 TINY = [
     *("task.train_rows=24", "train.batch_size=8", "model.layers=1", "model.heads=2", "model.width=16"),
@@ -24,6 +27,34 @@ def test_the_shares_of_a_step_are_the_whole_of_it(tmp_path):
     named = {*profile_step.GROUPS, profile_step.ELSE, profile_step.PYTHON, "making the batch", "optimizer"}
     assert set(found["profile"]["shares"]) == named
     assert all(share > 0 for share in found["profile"]["shares"].values())
+
+
+def test_steps_that_finish_all_states_take_turns_with_those_that_do_not(tmp_path):
+    out, read = tmp_path / "profile.json", []
+    with noting_what_is_read(read):
+        profile_step.main([*TINY, "--without-compile", "--out", str(out)])
+    found = read_json(out)["unread"]
+    assert found["rounds"] == 2
+    assert {name: len(samples) for name, samples in found["samples"].items()} == {
+        "as it is": 2,
+        "all states finished": 2,
+    }
+    assert found["ratio"] > 0
+    assert len(set(read)) == 2, "as it is, and in full"
+
+
+@contextmanager
+def noting_what_is_read(seen):
+    """Note whether a model whose thoughts are made is one that reads any state."""
+    forward = LatentModel.forward
+
+    def noting(self, *args, **kwargs):
+        seen.append(self.thought_source.reads_window)
+        return forward(self, *args, **kwargs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LatentModel, "forward", noting)
+        yield
 
 
 def test_compiled_and_eager_steps_take_turns_and_agree(tmp_path, monkeypatch):
