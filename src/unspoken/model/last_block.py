@@ -19,27 +19,36 @@ from torch.nn import functional
 
 
 def last_feed_forward(decoder: nn.Module) -> nn.Module | None:
-    """The feed-forward layer of the last block; None where it is not one layer that every column goes through."""
+    """The feed-forward layer of the last block.
+
+    None where it is not one layer that every column goes through, or where it is compiled: graphs know no hooks.
+    """
     stacks = [child for child in decoder.children() if isinstance(child, nn.ModuleList) and len(child)]
     config: Any = decoder.config
     routes_to_experts = any(getattr(config, name, None) for name in ("num_experts", "num_local_experts"))
-    layer = getattr(stacks[-1][-1], "mlp", None) if stacks and not routes_to_experts else None
-    return layer if isinstance(layer, nn.Module) else None
+    if not stacks or routes_to_experts:
+        return None
+    block = stacks[-1][-1]
+    layer = getattr(block, "mlp", None)
+    is_compiled = any(_is_compiled(each) for each in (decoder, block, layer))
+    return layer if isinstance(layer, nn.Module) and not is_compiled else None
+
+
+def _is_compiled(module: Any) -> bool:
+    """Whether `module.compile()` or `torch.compile(module)` made it."""
+    return getattr(module, "_compiled_call_impl", None) is not None or hasattr(module, "_orig_mod")
 
 
 @contextmanager
 def feeding_forward_from(decoder: nn.Module, first: int) -> Iterator[None]:
     """Run the feed-forward layer of the last block from a column of a pass on; to earlier ones it adds nothing.
 
-    A compiled decoder is left as it is: its graphs know no hooks.
-
     Args:
         decoder: It runs once within the context.
         first: The column, counted from the first of the pass.
     """
     layer = last_feed_forward(decoder)
-    is_compiled = torch.compiler.is_compiling() or decoder._compiled_call_impl is not None
-    if layer is None or is_compiled or first == 0:
+    if layer is None or torch.compiler.is_compiling() or first == 0:
         yield
         return
 
