@@ -2,8 +2,8 @@
 
 For each seed, of the models and of all that is left to chance:
 
-gain         a model that answers about three of four questions goes on by PPO, by GRPO, by GRPO with the rewards of
-             others (the control) and by as many supervised steps; all are asked the same test questions once
+gain         a half-learned model goes on by PPO, by GRPO, by GRPO with the rewards of others (the control) and by as
+             many supervised steps; all are asked the same test questions once
 halting      a model that always thinks four times learns, on questions of one to four hops, when to stop; beside it
              the number of hops, and the smallest number of thoughts with which it is right, tried out for every row
 trajectories several trains of thought for each question, fused; beside a chain of thought in words at equal passes

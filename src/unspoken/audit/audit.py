@@ -194,7 +194,8 @@ def _shifts(
     found: list[dict[str, Any]] = []
     omitted: list[dict[str, str]] = []
     per_step = getattr(subject.run.recipe.method, "thoughts_per_step", 1) or 1
-    trained_steps = max(len(example.steps) for example in subject.examples)
+    usual_steps = max(len(example.steps) for example in subject.examples)
+    usual_thoughts = max(prompt.num_thoughts for prompt in subject.prompts())
     for name, task in subject.run.recipe.task.shifts().items():
         try:
             examples = task.examples("test")[0][:SHIFTED_ROWS]
@@ -204,16 +205,16 @@ def _shifts(
         shifted = Subject.of(subject.run, examples, subject.progress)
         default = shifted.prompts()
         budgets: list[int | None] = [None]
-        usual = max(prompt.num_thoughts for prompt in default)
+        given = max(prompt.num_thoughts for prompt in default)
         steps = {len(example.steps) for example in examples}
-        # also a thought more for each step more, where rows have more than in training, or all have fewer
-        wanted = usual + per_step * (max(steps) - trained_steps)
-        if usual and wanted > 0 and (wanted > usual or (wanted < usual and len(steps) == 1)):
+        # also a thought more for each step more than the audited rows have, or fewer where all rows have fewer
+        wanted = usual_thoughts + per_step * (max(steps) - usual_steps)
+        if given and wanted > 0 and (wanted > given or (wanted < given and len(steps) == 1)):
             budgets.append(wanted)
         for count in budgets:
             prompts = shifted.prompts(count)
             if max(len(prompt.input_ids) for prompt in prompts) >= subject.run.model.num_positions:
-                reason = f"with {count or usual} thoughts its questions do not fit the positions of the model"
+                reason = f"with {count or given} thoughts its questions do not fit the positions of the model"
                 omitted.append({"section": f"shift: {name}", "reason": reason})
                 continue
             answered = shifted.answer(name, prompts)

@@ -1,4 +1,4 @@
-"""Hops: follow a chain of pointers, the smallest task that needs one thought for each step.
+"""Hops: follow a chain of pointers, a small task with as many steps as one likes.
 
 premises  c e | a f | e b | d a | f c | b d      "c e" reads: c points to e; any order
 question  ? a                                    `? a 2` where rows differ in their number of hops (`min_hops`)

@@ -158,6 +158,12 @@ def test_a_model_with_fewer_thoughts_than_steps_keeps_the_difference(tmp_path):
     assert thoughts_of_shifts(audit(run, rows=5)) == three
 
 
+def test_rows_that_get_fewer_thoughts_by_themselves_are_not_given_fewer_again(tmp_path):
+    method = {"name": "coconut", "max_stage": 4, "epochs_per_stage": 0, "pad_thoughts": False}
+    found = thoughts_of_shifts(audit(trained(tmp_path / "run", method=method), rows=5))
+    assert [count for name, count in found if name == "3 hops"] == [3]
+
+
 def test_no_row_is_given_less_than_no_thought(tmp_path):
     method = {"name": "coconut", "max_stage": 1, "epochs_per_stage": 0}
     found = thoughts_of_shifts(audit(trained(tmp_path / "run", method=method), rows=5))

@@ -322,7 +322,10 @@ def test_a_verb_for_one_process_says_so_once(name, monkeypatch, capsys):
     monkeypatch.setitem(verbs.VERBS, name, replace(VERBS[name], configure=lambda parser: None, run=refuse))
     monkeypatch.setenv("WORLD_SIZE", "2")
     for rank, expected in (
-        ("0", f"unspoken: error: 2 processes were started; unspoken {name} is the work of one"),
+        (
+            "0",
+            f"unspoken: error: WORLD_SIZE says that 2 processes were started, but unspoken {name} is the work of one;",
+        ),
         ("1", ""),
     ):
         monkeypatch.setenv("RANK", rank)
