@@ -1,9 +1,9 @@
 """The tables of two papers, small enough for two cores: `make small`, or `python results/small.py --seeds 0 1`.
 
 Seven ways to train on ProsQA in symbols, up to 14 nodes and 3 hops, from scratch, on the same rows and for as many
-steps: those of arXiv:2412.06769 and superposition (arXiv:2505.12514). Settings are those of prosqa/small, tuned for none of them; the
-test split is asked once. Those that have slots are audited: are their thoughts needed? Everything is written to one
-file; runs that are there already are not trained again. `make gpu` is for the sizes of the papers.
+steps: those of arXiv:2412.06769 and superposition (arXiv:2505.12514). Settings are those of prosqa/small, tuned for
+none of them; the test split is asked once. Those that have slots are audited: are their thoughts needed? Everything is
+written to one file; runs that are there already are not trained again. `make gpu` is for the sizes of the papers.
 """
 
 import argparse

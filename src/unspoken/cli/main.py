@@ -90,8 +90,8 @@ def _dispatch(arguments: list[str]) -> int:
     if num_processes() > 1 and not verb.in_processes:
         if is_first_process():
             complain(
-                f"error: WORLD_SIZE says that {num_processes()} processes were started, but unspoken {name} is the work "
-                "of one; start it without torchrun, or unset WORLD_SIZE"
+                f"error: WORLD_SIZE says that {num_processes()} processes were started, but unspoken {name} is the "
+                "work of one; start it without torchrun, or unset WORLD_SIZE"
             )
         return BAD_INPUT
     return verb.run(parsed)
