@@ -11,8 +11,11 @@ from unspoken.data.loader import Batches, StagedDataset, data_loader
 from unspoken.data.tokenize import tokenize
 from unspoken.data.tokenizer import thought_tokens, word_tokenizer
 from unspoken.methods.coconut import Coconut
+from unspoken.methods.superposition import Superposition
+from unspoken.prepare import longest
 from unspoken.recipe import resolve
 from unspoken.tasks.hops import Hops
+from unspoken.tasks.prosqa import ProsQA
 from unspoken.training.supervised import train
 
 TASK = Hops(symbols=6, hops=3, train_rows=23, validation_rows=1, test_rows=1)
@@ -109,6 +112,26 @@ def test_an_epoch_that_is_read_again_is_the_same_epoch():
         dataset.set_epoch(epoch)
         read_in_turn = [dataset[index].input_ids.tolist() for rows in batches for index in rows]
     assert read_at_once == read_in_turn
+
+
+def test_little_of_a_batch_is_padding():
+    """Graphs from 84 to 195 tokens: what packing several into a row could save."""
+    task = ProsQA(rendering="symbols", min_hops=3, max_hops=4, train_rows=2048, validation_rows=1, test_rows=1)
+    tokenizer = word_tokenizer(task.words())
+    method, tokens = Superposition(), thought_tokens(tokenizer)
+    rows = tokenize(task.examples("train")[0], task.text, tokenizer)
+    dataset = StagedDataset(rows, lambda row, epoch, rng: method.layout(row, 3, tokens, rng), seed=0)
+    lengths = [longest(row) for row in rows]
+
+    def padding(batches):
+        masks = [
+            collate([dataset[row] for row in batch], pad_id=0, latent_id=tokens.latent)["attention_mask"]
+            for batch in batches
+        ]
+        return 1 - sum(mask.sum().item() for mask in masks) / sum(mask.numel() for mask in masks)
+
+    assert padding(Batches(dataset, lengths, 64, 1, seed=0)) < 0.04
+    assert padding(torch.arange(2048).view(-1, 64).tolist()) > 0.2
 
 
 def test_a_training_is_the_same_with_loader_workers(tmp_path):
