@@ -1,5 +1,7 @@
 """Interventions equal their naive recomputation, row by row without a cache; what changes nothing changes no bit."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from unspoken.audit.interventions import GivenThoughts, SwappedCache, interventi
 from unspoken.evaluation.controls import without_slots
 from unspoken.evaluation.recorded import Recorded, record
 from unspoken.records import IGNORED, StagedExample
-from unspoken.thoughts.controls import Edited, Given
+from unspoken.thoughts.controls import Edited, Given, noise_of_rows
 
 ARCHS = ["gpt2", "llama", "qwen2"]
 COUNT = 3
@@ -118,11 +120,11 @@ def test_given_thoughts_equal_one_row_at_a_time_without_a_cache(model, prompts, 
     assert not torch.allclose(found, logits_of(model, prompts))
 
 
-@pytest.mark.parametrize("name", ["frozen_2", "principal_1", "random_4", "zero", "mean", "placeholder"])
+@pytest.mark.parametrize("name", ["frozen_2", "principal_1", "random_4", "zero", "mean", "placeholder", "noise_0.5"])
 def test_changes_at_fill_time_equal_the_plain_loop_with_the_change(model, prompts, recorded, name):
     change = next(each for each in interventions(recorded, TOKENS.latent, seed=0) if each.name == name)
     everything = recorded.stacked()
-    mean_KD, mean_D = recorded.mean(), everything.mean(dim=0)
+    mean_D, noise = everything.mean(dim=0), noise_of_rows(range(len(prompts)), COUNT, 16, seed=0)
     _, _, directions = torch.linalg.svd(everything - mean_D, full_matrices=False)
     generator = torch.Generator().manual_seed(0)
     random = [torch.linalg.qr(torch.randn(16, rank, generator=generator)).Q.t() for rank in (1, 4)]
@@ -130,18 +132,26 @@ def test_changes_at_fill_time_equal_the_plain_loop_with_the_change(model, prompt
     def project(thought, basis):
         return thought - sum(((thought - mean_D) @ direction) * direction for direction in basis)
 
+    def mean(row, k):
+        return torch.stack([each[k] for other, each in enumerate(recorded.thoughts) if other != row]).mean(dim=0)
+
+    def noisy(thought, direction):
+        changed = thought + 0.5 * thought.norm() * direction / direction.norm()
+        return changed * thought.norm() / changed.norm()
+
     edits = {
-        "frozen_2": lambda thought, k: mean_KD[1] if k == 1 else thought,
-        "principal_1": lambda thought, k: project(thought, directions[:1]),
-        "random_4": lambda thought, k: project(thought, random[1]),
-        "zero": lambda thought, k: torch.zeros_like(thought),
-        "mean": lambda thought, k: mean_KD[k],
-        "placeholder": lambda thought, k: model.get_input_embeddings().weight[TOKENS.latent],
+        "frozen_2": lambda row, thought, k: mean(row, 1) if k == 1 else thought,
+        "principal_1": lambda row, thought, k: project(thought, directions[:1]),
+        "random_4": lambda row, thought, k: project(thought, random[1]),
+        "zero": lambda row, thought, k: torch.zeros_like(thought),
+        "mean": lambda row, thought, k: mean(row, k),
+        "placeholder": lambda row, thought, k: model.get_input_embeddings().weight[TOKENS.latent],
+        "noise_0.5": lambda row, thought, k: noisy(thought, noise[row, k]),
     }
     with change.thinking(model, range(len(prompts))):
         found = logits_of(model, prompts)
     for row, prompt in enumerate(prompts):
-        expected = naive(model, prompt, naive_thoughts(model, prompt, edits[name]))
+        expected = naive(model, prompt, naive_thoughts(model, prompt, partial(edits[name], row)))
         torch.testing.assert_close(found[row], expected, atol=1e-5, rtol=1e-4)
 
 

@@ -5,9 +5,9 @@ import torch
 
 from tests.conftest import tiny_model
 from tests.laws.rows import batch_of, random_rows
-from unspoken.errors import DataError, RecipeError
+from unspoken.errors import RecipeError
 from unspoken.thoughts import History, build_source
-from unspoken.thoughts.controls import AnotherRow, Mean, Noise, Zero
+from unspoken.thoughts.controls import Given, Mean, Noise, Zero, noise_of_rows
 
 
 def history(*, rows=3, prefix=7, done=2, pads=(0, 2, 4), seed=0):
@@ -105,43 +105,32 @@ def test_controls_take_the_thought_away():
     past, source = history(), build_source({"name": "last_hidden"}, 6)
     thought = source(past)
     assert torch.equal(Zero()(past), torch.zeros_like(thought))
-    assert torch.equal(AnotherRow(source)(past), thought[[2, 0, 1]])
-    noise = Noise(source, seed=1)(past)
+    assert torch.equal(Given(thought[[2, 0, 1]])(past), thought[[2, 0, 1]])
+    drawn = noise_of_rows(range(3), 3, 6, seed=1)
+    noise = Noise(source, drawn)(past)
     torch.testing.assert_close(noise.norm(dim=-1), thought.norm(dim=-1))
     assert torch.cosine_similarity(noise, thought, dim=-1).abs().max() < 0.99
-    mild = Noise(source, seed=1, strength=0.1)(past)
+    mild = Noise(source, drawn, strength=0.1)(past)
     torch.testing.assert_close(mild.norm(dim=-1), thought.norm(dim=-1))
     assert torch.cosine_similarity(mild, thought, dim=-1).min() > 0.98
     means = torch.arange(18.0).view(3, 6)
     torch.testing.assert_close(Mean(means)(past), means[2].expand(3, 1, 6))
 
 
-def with_thoughts_at(*rows):
-    """A history of which only the places of the thoughts matter: one row for each list of columns."""
-    is_thought = torch.tensor([[column in columns for column in range(6)] for columns in rows])
-    placeholders = torch.zeros(len(rows), 1, 6)
-    return History(
-        [torch.randn(len(rows), 5, 6)], [5], placeholders, torch.ones_like(is_thought), is_thought, is_thought, 0
-    )
-
-
-def test_thoughts_are_exchanged_among_rows_whose_slots_are_in_the_same_columns():
-    past, source = with_thoughts_at([4, 5], [5], [4, 5], [], [5], [5]), build_source({"name": "last_hidden"}, 6)
-    thought = source(past)
-    assert torch.equal(AnotherRow(source)(past), thought[[2, 5, 0, 3, 1, 4]])
-
-
-def test_thoughts_are_not_exchanged_for_padding():
-    source = build_source({"name": "last_hidden"}, 6)
-    with pytest.raises(DataError, match="there is only one; leave it out, or batch rows with equally many thoughts"):
-        AnotherRow(source)(with_thoughts_at([4, 5], [5], [4, 5]))
+def test_the_noise_of_a_row_is_the_same_in_any_batch_and_with_any_number_of_slots():
+    together = noise_of_rows([4, 7], 3, 6, seed=1)
+    assert torch.equal(noise_of_rows([7], 3, 6, seed=1), together[1:])
+    assert torch.equal(noise_of_rows([7], 2, 6, seed=1), together[1:, :2])
+    assert not torch.equal(noise_of_rows([7], 3, 6, seed=2), together[1:])
+    assert not torch.equal(together[0], together[1])
 
 
 def test_replaced_thoughts_change_the_answer_and_the_trained_source_comes_back():
     model = tiny_model()
     batch = batch_of(random_rows(2, 3, 3, 3))
     before = model(**batch, logits_to_keep=1).logits
-    for control in (Zero(), Noise(model.model.thought_source), AnotherRow(model.model.thought_source)):
+    noise = noise_of_rows(range(3), 3, model.config.hidden_size, seed=0)
+    for control in (Zero(), Noise(model.model.thought_source, noise), Given(noise)):
         with model.model.thinking_with(control):
             assert (model(**batch, logits_to_keep=1).logits - before).abs().max() > 1e-3
     assert torch.equal(model(**batch, logits_to_keep=1).logits, before)

@@ -3,7 +3,7 @@
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,8 +78,7 @@ def audit(
     as_trained = subject.answer("as trained", subject.prompts())
     ordered = [as_trained[row] for row in range(len(examples))]
     thinks = any(prediction.num_thoughts for prediction in ordered)
-    # without its thoughts a model could take them up in words again: that is another question
-    longest = max(prediction.num_tokens for prediction in ordered)
+    longest = subject.longest_as(as_trained)
 
     changes: list[tuple[Intervention, Outcome]] = []
     budget: dict[int, Outcome] = {}
@@ -160,7 +159,7 @@ def _trained_count(answers: Sequence[Prediction]) -> int | None:
     return counts.pop() if len(counts) == 1 else None
 
 
-def _budget(subject: Subject, as_trained: dict[int, Prediction], longest: int) -> dict[int, Outcome]:
+def _budget(subject: Subject, as_trained: dict[int, Prediction], longest: Mapping[int, int]) -> dict[int, Outcome]:
     """Every row with fewer and with more thoughts than trained, as far as the positions of the model reach."""
     most = max(prediction.num_thoughts for prediction in as_trained.values())
     room = subject.run.model.num_positions - max(len(prompt.input_ids) for prompt in subject.prompts(0)) - 1
@@ -199,10 +198,10 @@ def _shifts(
     for name, task in subject.run.recipe.task.shifts().items():
         try:
             examples = task.examples("test")[0][:SHIFTED_ROWS]
+            shifted = Subject.of(subject.run, examples, subject.progress)
         except DataError as error:
             omitted.append({"section": f"shift: {name}", "reason": str(error)})
             continue
-        shifted = Subject.of(subject.run, examples, subject.progress)
         default = shifted.prompts()
         budgets: list[int | None] = [None]
         given = max(prompt.num_thoughts for prompt in default)
@@ -230,8 +229,9 @@ def _shifts(
                 "cost_interval": None,
             }
             if recorded is not None:
-                change = FromSource("mean", "content", "the mean thought", _mean(recorded))
-                without = compare("mean", "the mean thought", *both(answered, shifted.answer(name, prompts, change)))
+                change = FromSource("mean", "content", "the mean thought", range(len(examples)), _mean(recorded))
+                changed = shifted.answer(name, prompts, change, at_most=shifted.longest_as(answered))
+                without = compare("mean", "the mean thought", *both(answered, changed))
                 costs = as_json(without, margin, 1.0, seed)
                 values["accuracy_without_content"] = costs["accuracy"]
                 values |= {key: costs[key] for key in ("cost", "cost_interval")}
@@ -239,9 +239,9 @@ def _shifts(
     return found, omitted
 
 
-def _mean(recorded: Recorded) -> Callable[[ThoughtSource], ThoughtSource]:
+def _mean(recorded: Recorded) -> Callable[[ThoughtSource, Sequence[int]], ThoughtSource]:
     mean_KD = recorded.mean()
-    return lambda source: Mean(mean_KD)
+    return lambda source, rows: Mean(mean_KD)
 
 
 def _questions(

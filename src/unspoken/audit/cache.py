@@ -41,7 +41,7 @@ def read_slots(model: LatentForCausalLM, prompts: Sequence[StagedExample]) -> Sl
     Raises:
         ValueError: They differ in either.
     """
-    shapes = {(prompt.num_thoughts, _num_after(prompt)) for prompt in prompts}
+    shapes = {(prompt.num_thoughts, positions_behind(prompt)) for prompt in prompts}
     if len(shapes) != 1:
         raise ValueError(f"the slots of these prompts are not in the same columns: {sorted(shapes)}")
     ((num_thoughts, num_after),) = shapes
@@ -78,5 +78,6 @@ class _OverwrittenLayer(GrowingLayer):
         return found
 
 
-def _num_after(prompt: StagedExample) -> int:
+def positions_behind(prompt: StagedExample) -> int:
+    """Positions of a prompt behind its slots."""
     return len(prompt.input_ids) - (prompt.first_thought or 0) - prompt.num_thoughts

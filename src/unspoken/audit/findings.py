@@ -1,6 +1,7 @@
 """One plain sentence for each question, never stronger than its interval allows."""
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 
 from unspoken.audit.necessity import points
 from unspoken.audit.outcome import Outcome
@@ -21,51 +22,64 @@ def sentence(outcome: Outcome, margin: float) -> str:
             return f"{text}: whether that is more than the margin of {points(margin)}, these rows do not tell."
 
 
-def _moves(outcome: Outcome) -> str:
+def _moves(outcome: Outcome, confidence: float = 0.95) -> str:
     """How accuracy moves, with the interval of the move."""
-    cost, (low, high) = outcome.counts.cost, newcombe(outcome.counts)
+    cost, (low, high) = outcome.counts.cost, newcombe(outcome.counts, confidence=confidence)
     if cost >= 0:
         return f"falls by {points(cost)} points [{points(low)}, {points(high)}]"
     return f"rises by {points(-cost)} points [{points(-high)}, {points(-low)}]"
 
 
 def which_thoughts(frozen: Sequence[Outcome], margin: float) -> str | None:
-    """Which single thoughts matter; None without several."""
+    """Which single thoughts cost something when they are held at their mean; None without several.
+
+    The intervals hold together for all thoughts (Bonferroni). That one is dear does not make it needed: a model may do
+    without a thought that misleads it when it holds something else.
+    """
     if len(frozen) < 2:
         return None
-    costly = [outcome.name.rpartition("_")[2] for outcome in frozen if outcome.verdict(margin) == "costs"]
+    confidence = 1 - 0.05 / len(frozen)
+    costly = [_number(outcome) for outcome in frozen if outcome.verdict(margin, confidence) == "costs"]
     most = max(frozen, key=lambda outcome: outcome.counts.cost)
     if not costly:
-        which = "No single thought is shown to matter"
+        which = "no single thought is shown to cost more than the margin"
     elif len(costly) == len(frozen):
-        which = "Every single thought matters"
+        which = "every single thought costs more than the margin"
     elif len(costly) == 1:
-        which = f"Thought {costly[0]} matters"
+        which = f"thought {costly[0]} costs more than the margin"
     else:
-        which = f"Thoughts {', '.join(costly[:-1])} and {costly[-1]} matter"
-    dearest = most.name.rpartition("_")[2]
-    return f"{which}: with thought {dearest}, the dearest, held at its mean accuracy {_moves(most)}."
+        which = f"thoughts {', '.join(costly[:-1])} and {costly[-1]} cost more than the margin"
+    rows = f" on the {most.counts.n:,} rows that have it" if most.num_left_out else ""
+    dearest = f"with thought {_number(most)}, the dearest, accuracy {_moves(most, confidence)}{rows}"
+    return f"Held at its mean, {which}; {dearest}."
+
+
+def _number(frozen: Outcome) -> str:
+    return frozen.name.rpartition("_")[2]
 
 
 def how_many(budget: Mapping[int, Outcome], trained: int | None, margin: float) -> str:
     """The fewest thoughts that do as well as those it was trained with.
+
+    Asked downwards, one number after the other, and no further than the first that is not shown to be enough: so the
+    intervals need no correction for their number.
 
     Args:
         budget: Every row with the same number of thoughts, by that number.
         trained: The number that every row has as trained; None where rows differ in it.
         margin: Largest cost in accuracy that counts as none.
     """
-    enough = [count for count, outcome in sorted(budget.items()) if outcome.verdict(margin) == "costs little"]
     if trained is None:
         best = max(budget, key=lambda count: budget[count].accuracy)
         accuracy = f"one number for all gives at best {budget[best].accuracy:.1%}, with {best}"
         return f"The number of thoughts differs between questions; {accuracy}."
-    if not enough or enough[0] >= trained:
+    fewer = sorted((count for count in budget if count < trained), reverse=True)
+    enough = list(takewhile(lambda count: budget[count].verdict(margin) == "costs little", fewer))
+    if not enough:
         return (
             f"No smaller number of thoughts than the trained {trained} is shown to keep the accuracy within the margin."
         )
-    outcome = budget[enough[0]]
-    return f"{enough[0]} of {trained} thoughts are enough: with them accuracy {_moves(outcome)}."
+    return f"{enough[-1]} of {trained} thoughts are enough: with them accuracy {_moves(budget[enough[-1]])}."
 
 
 def how_much_noise(noise: Sequence[tuple[float, Outcome]], margin: float) -> str | None:

@@ -9,7 +9,7 @@ Shapes: B rows of a batch, N all rows, K thoughts of a row, D width.
 """
 
 from abc import ABC
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
@@ -19,14 +19,14 @@ import torch
 from torch import Tensor
 from transformers import Cache
 
-from unspoken.audit.cache import cache_reading, read_slots
+from unspoken.audit.cache import cache_reading, positions_behind, read_slots
 from unspoken.evaluation.controls import without_slots
-from unspoken.evaluation.recorded import Recorded
+from unspoken.evaluation.recorded import Recorded, means_of_others
 from unspoken.evaluation.subject import Change
 from unspoken.model import LatentForCausalLM
 from unspoken.records import StagedExample
 from unspoken.thoughts import ThoughtSource
-from unspoken.thoughts.controls import Edited, Given, Mean, Noise, Placeholder, Zero
+from unspoken.thoughts.controls import Edited, Given, Noise, Placeholder, Zero, noise_of_rows
 
 Kind: TypeAlias = Literal["content", "words", "order", "noise", "single", "direction", "cache"]
 
@@ -56,13 +56,19 @@ class Removed(Intervention):
 
     Attributes:
         latent_id: Id of `<|latent|>`.
+        rows: Those that it applies to.
     """
 
     latent_id: int
+    rows: Collection[int]
     name: str = "removed"
     kind: Kind = "content"
     what: str = "the slots taken out"
     aloud: bool = False
+
+    def applies(self, row: int) -> bool:
+        """See `Change.applies`."""
+        return row in self.rows
 
     def prompt(self, prompt: StagedExample) -> StagedExample:
         """See `Change.prompt`."""
@@ -74,18 +80,24 @@ class FromSource(Intervention):
     """The slots are filled from another source.
 
     Attributes:
-        make: The trained source -> the other one.
+        rows: Those that it applies to.
+        make: (trained source, rows of a batch) -> the other source.
     """
 
     name: str
     kind: Kind
     what: str
-    make: Callable[[ThoughtSource], ThoughtSource]
+    rows: Collection[int]
+    make: Callable[[ThoughtSource, Sequence[int]], ThoughtSource]
+
+    def applies(self, row: int) -> bool:
+        """See `Change.applies`."""
+        return row in self.rows
 
     @contextmanager
     def thinking(self, model: LatentForCausalLM, rows: Sequence[int]) -> Iterator[None]:
         """See `Change.thinking`."""
-        with model.model.thinking_with(self.make(model.model.thought_source)):
+        with model.model.thinking_with(self.make(model.model.thought_source, rows)):
             yield
 
 
@@ -157,16 +169,21 @@ def interventions(recorded: Recorded, latent_id: int, seed: int) -> list[Interve
         latent_id: Id of `<|latent|>`.
         seed: Seed of noise, pairings, orders and directions.
     """
-    mean_KD = recorded.mean()
+    thoughts, means = recorded.thoughts, means_of_others(recorded.thoughts)
     other, same = partners(recorded, seed, same_answer=False), partners(recorded, seed, same_answer=True)
-    thoughts = recorded.thoughts
+    thinking = {row for row, each in enumerate(thoughts) if len(each)}
+    most = max(map(len, thoughts))
     found: list[Intervention] = [
-        Removed(latent_id),
-        Removed(latent_id, "aloud", "words", "the slots taken out and as many words as it likes", aloud=True),
-        FromSource("zero", "content", "zeros in the slots", lambda source: Zero()),
-        FromSource("mean", "content", "the mean thought over questions in the slots", lambda source: Mean(mean_KD)),
+        Removed(latent_id, thinking),
+        Removed(latent_id, thinking, "aloud", "words", "the slots taken out and as many words as it likes", aloud=True),
+        FromSource("zero", "content", "zeros in the slots", thinking, lambda source, rows: Zero()),
+        GivenThoughts("mean", "content", "the mean thought over other questions in the slots", means),
         FromSource(
-            "placeholder", "content", "the embedding of the slot token in the slots", lambda source: Placeholder()
+            "placeholder",
+            "content",
+            "the embedding of the slot token in the slots",
+            thinking,
+            lambda source, rows: Placeholder(),
         ),
         GivenThoughts(
             "swap_other",
@@ -181,26 +198,24 @@ def interventions(recorded: Recorded, latent_id: int, seed: int) -> list[Interve
             {row: thoughts[donor] for row, donor in same.items()},
         ),
     ]
-    rng = np.random.default_rng(seed)
-    if len(mean_KD) > 1:
+    if most > 1:
+        rng = np.random.default_rng(seed)
         orders = {row: _another_order(len(each), rng) for row, each in enumerate(thoughts) if len(each) > 1}
         permuted = {row: thoughts[row][order] for row, order in orders.items()}
         found.append(GivenThoughts("permuted", "order", "its own thoughts in another order", permuted))
     for strength in NOISE:
-        found.append(
-            FromSource(
-                f"noise_{strength:g}",
-                "noise",
-                f"noise {strength:g} times as long as each thought added to it",
-                lambda source, strength=strength: Noise(source, seed, strength),  # type: ignore[misc]
-            )
-        )
-    for k in range(len(mean_KD)):
+        what = f"noise {strength:g} times as long as each thought added to it"
+        noise = _noise(thoughts, strength, seed)
+        found.append(FromSource(f"noise_{strength:g}", "noise", what, thinking, noise))
+    for k in range(most):
         what = f"thought {k + 1} held at its mean, and those after it made from that"
-        found.append(FromSource(f"frozen_{k + 1}", "single", what, _frozen(k, mean_KD[k])))
-    found += _projections(recorded, seed)
+        having = {row for row in means if len(thoughts[row]) > k}
+        found.append(FromSource(f"frozen_{k + 1}", "single", what, having, _frozen(k, means)))
+    found += _projections(recorded, thinking, seed)
     what = "the keys and values at the slots of a question with another answer"
-    found.append(SwappedCache("cache_swap_other", what, recorded, other))
+    # where nothing stands behind the slots, nothing reads them before the answer is there
+    read = {row: donor for row, donor in other.items() if positions_behind(recorded.prompts[row])}
+    found.append(SwappedCache("cache_swap_other", what, recorded, read))
     return found
 
 
@@ -240,14 +255,29 @@ def _another_order(count: int, rng: np.random.Generator) -> list[int]:
             return order
 
 
-def _frozen(k: int, mean_D: Tensor) -> Callable[[ThoughtSource], ThoughtSource]:
-    def edit(thoughts_BSD: Tensor, rank_BS: Tensor) -> Tensor:
-        return torch.where((rank_BS == k).unsqueeze(-1), mean_D.to(thoughts_BSD), thoughts_BSD)
+def _noise(
+    thoughts: Sequence[Tensor], strength: float, seed: int
+) -> Callable[[ThoughtSource, Sequence[int]], ThoughtSource]:
+    def make(source: ThoughtSource, rows: Sequence[int]) -> ThoughtSource:
+        num_thoughts, width = thoughts[rows[0]].shape
+        return Noise(source, noise_of_rows(rows, num_thoughts, width, seed), strength)
 
-    return lambda source: Edited(source, edit)
+    return make
 
 
-def _projections(recorded: Recorded, seed: int) -> list[Intervention]:
+def _frozen(k: int, means: Mapping[int, Tensor]) -> Callable[[ThoughtSource, Sequence[int]], ThoughtSource]:
+    def make(source: ThoughtSource, rows: Sequence[int]) -> ThoughtSource:
+        mean_B1D = torch.stack([means[row][k] for row in rows]).unsqueeze(1)
+
+        def edit(thoughts_BSD: Tensor, rank_BS: Tensor) -> Tensor:
+            return torch.where((rank_BS == k).unsqueeze(-1), mean_B1D.to(thoughts_BSD), thoughts_BSD)
+
+        return Edited(source, edit)
+
+    return make
+
+
+def _projections(recorded: Recorded, rows: Collection[int], seed: int) -> list[Intervention]:
     """The directions in which thoughts differ most, taken out; beside random directions, as many of them."""
     thoughts_ND = recorded.stacked()
     mean_D = thoughts_ND.mean(dim=0)
@@ -266,13 +296,13 @@ def _projections(recorded: Recorded, seed: int) -> list[Intervention]:
             ),
             (f"random_{rank}", f"{rank} random direction(s) taken out", random_RD),
         ):
-            found.append(FromSource(name, "direction", what, _without(basis_RD, mean_D)))
+            found.append(FromSource(name, "direction", what, rows, _without(basis_RD, mean_D)))
     return found
 
 
-def _without(basis_RD: Tensor, mean_D: Tensor) -> Callable[[ThoughtSource], ThoughtSource]:
+def _without(basis_RD: Tensor, mean_D: Tensor) -> Callable[[ThoughtSource, Sequence[int]], ThoughtSource]:
     def edit(thoughts_BSD: Tensor, rank_BS: Tensor) -> Tensor:
         basis, mean = basis_RD.to(thoughts_BSD), mean_D.to(thoughts_BSD)
         return thoughts_BSD - (thoughts_BSD - mean) @ basis.t() @ basis
 
-    return lambda source: Edited(source, edit)
+    return lambda source, rows: Edited(source, edit)

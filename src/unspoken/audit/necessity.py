@@ -3,15 +3,19 @@
 Zeros, or no slots at all, are inputs that the model has never seen: they can break one that ignores what its thoughts
 say. Another question's thoughts are inputs it knows, but they can mislead a model that would do without any. So
 thoughts count as needed only if *every* replacement costs more than the margin, and as not needed if *some* replacement
-costs at most the margin. The intervals hold together for all replacements (Bonferroni); in between is "undecided".
+costs at most the margin. The intervals hold together for all replacements (Bonferroni); in between is "undecided", and
+so is a model that is hardly ever right: nothing could cost it anything.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from unspoken.audit.outcome import Outcome
 from unspoken.evaluation.paired import newcombe
+from unspoken.evaluation.statistics import wilson
+
+Verdict: TypeAlias = Literal["needed", "not needed", "undecided"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +25,15 @@ class Necessity:
     Attributes:
         verdict: Whether the accuracy needs what the thoughts say.
         sentence: The same for a reader, with its figures.
-        least_harmful: Name of the replacement that costs least; None without thoughts.
+        least_harmful: Name of the replacement that the verdict rests on: the one that is shown to cost least, where all
+            cost something; the one that is shown to cost nothing; or one that may do either. None without thoughts.
         cost: What that one costs, as a difference of accuracies.
         interval: Of the cost, 95% for all replacements together.
         n: Rows.
         margin: The largest cost that counts as none.
     """
 
-    verdict: Literal["needed", "not needed", "undecided"]
+    verdict: Verdict
     sentence: str
     least_harmful: str | None
     cost: float
@@ -45,29 +50,50 @@ def necessity(replacements: Sequence[Outcome], margin: float) -> Necessity:
         margin: The largest cost that counts as none, e.g. 0.02 for two points of accuracy.
     """
     confidence = 1 - 0.05 / len(replacements)
-    intervals = [newcombe(outcome.counts, confidence=confidence) for outcome in replacements]
-    (low, high), least = min(zip(intervals, replacements, strict=True), key=lambda pair: (pair[0][1], pair[1].name))
-    fall = f"{points(least.counts.cost)} points [{points(low)}, {points(high)}]"
-    figures = f"{least.accuracy_as_trained:.1%} to {least.accuracy:.1%}, n = {least.counts.n:,}"
-    if all(interval[0] > margin for interval in intervals):
-        verdict: Literal["needed", "not needed", "undecided"] = "needed"
+    bounds = {outcome.name: newcombe(outcome.counts, confidence=confidence) for outcome in replacements}
+    mildest = min(replacements, key=lambda outcome: (bounds[outcome.name][0], outcome.name))
+    harmless = min(replacements, key=lambda outcome: (bounds[outcome.name][1], outcome.name))
+
+    def judged(verdict: Verdict, outcome: Outcome, sentence: str) -> Necessity:
+        counts = outcome.counts
+        return Necessity(verdict, sentence, outcome.name, counts.cost, bounds[outcome.name], counts.n, margin)
+
+    def fall(outcome: Outcome) -> str:
+        low, high = bounds[outcome.name]
+        return f"{points(outcome.counts.cost)} points [{points(low)}, {points(high)}]"
+
+    def figures(outcome: Outcome) -> str:
+        return f"{outcome.accuracy_as_trained:.1%} to {outcome.accuracy:.1%}, n = {outcome.counts.n:,}"
+
+    if bounds[mildest.name][0] > margin:
         sentence = (
-            f"The thoughts are needed: even the mildest way to take away what they say, {least.what}, costs {fall} of "
-            f"accuracy ({figures})."
+            f"The thoughts are needed: even the mildest way to take away what they say, {mildest.what}, costs "
+            f"{fall(mildest)} of accuracy ({figures(mildest)})."
         )
-    elif high < margin:
-        verdict = "not needed"
+        return judged("needed", mildest, sentence)
+    if _right_for_sure(harmless) <= margin:
         sentence = (
-            f"The thoughts are not needed: with {least.what} the change in accuracy is {fall} ({figures}), below the "
-            f"margin of {points(margin)} points."
+            f"Undecided: the model is right too seldom for its thoughts to matter more than the margin of "
+            f"{points(margin)} points ({figures(harmless)})."
         )
-    else:
-        verdict = "undecided"
+        return judged("undecided", harmless, sentence)
+    if bounds[harmless.name][1] < margin:
         sentence = (
-            f"Undecided: with {least.what} accuracy falls by {fall} ({figures}), an interval with the margin of "
-            f"{points(margin)} points in it. More rows narrow it."
+            f"The thoughts are not needed: with {harmless.what} the change in accuracy is {fall(harmless)} "
+            f"({figures(harmless)}), below the margin of {points(margin)} points."
         )
-    return Necessity(verdict, sentence, least.name, least.counts.cost, (low, high), least.counts.n, margin)
+        return judged("not needed", harmless, sentence)
+    sentence = (
+        f"Undecided: with {mildest.what} accuracy falls by {fall(mildest)} ({figures(mildest)}), an interval with the "
+        f"margin of {points(margin)} points in it. More rows narrow it."
+    )
+    return judged("undecided", mildest, sentence)
+
+
+def _right_for_sure(outcome: Outcome) -> float:
+    """Lower end of the accuracy as trained: no change costs more."""
+    counts = outcome.counts
+    return wilson(counts.both + counts.only_first, counts.n)[0]
 
 
 def without_thoughts(n: int, margin: float) -> Necessity:

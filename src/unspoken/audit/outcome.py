@@ -42,9 +42,9 @@ class Outcome:
         """Accuracy of the same rows without the change."""
         return (self.counts.both + self.counts.only_first) / self.counts.n
 
-    def verdict(self, margin: float) -> CostVerdict:
+    def verdict(self, margin: float, confidence: float = 0.95) -> CostVerdict:
         """Whether the change costs more than the margin, at most the margin, or the rows cannot tell."""
-        low, high = newcombe(self.counts)
+        low, high = newcombe(self.counts, confidence=confidence)
         return "costs" if low > margin else "costs little" if high < margin else "undecided"
 
 

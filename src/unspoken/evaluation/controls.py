@@ -1,44 +1,56 @@
-"""Conditions of an evaluation: the thoughts as trained, and each way of taking them away."""
+"""Conditions of an evaluation: the thoughts as trained, and each way of taking them away.
 
-from collections.abc import Callable, Sequence
+Shapes: B rows of a batch, K thoughts of a row, D width.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
-from unspoken.data.collate import collate, inputs_of
+from unspoken.errors import DataError
+from unspoken.evaluation.recorded import means_of_others, thoughts_of
 from unspoken.model import LatentForCausalLM
 from unspoken.records import StagedExample
 from unspoken.thoughts import ThoughtSource
-from unspoken.thoughts.controls import AnotherRow, Mean, Noise, Zero
+from unspoken.thoughts.controls import Given, Noise, Zero, noise_of_rows
+from unspoken.trajectories.halting import with_slots
 
-MEAN_ROWS = 256
-"""Prompts over which the mean thought is taken."""
+Thinking: TypeAlias = Callable[[Sequence[int]], AbstractContextManager[None]]
+"""For the numbers of the rows of a batch, what holds while it is answered."""
+Source: TypeAlias = Callable[[Sequence[int]], ThoughtSource]
+"""For the numbers of the rows of a batch, what fills its slots."""
 
 
 def controlled(
-    model: LatentForCausalLM, prompts: Sequence[StagedExample], control: str, *, seed: int = 0
-) -> tuple[AbstractContextManager[None], list[StagedExample]]:
-    """How to generate under a control: a context for the model, and the prompts to use.
+    model: LatentForCausalLM, prompts: Sequence[StagedExample], control: str, *, batch_size: int = 64, seed: int = 0
+) -> tuple[Thinking, list[StagedExample]]:
+    """How to generate under a control: what holds for a batch of rows, and the prompts to use.
 
     Args:
-        model: The trained model.
+        model: The trained model, in evaluation mode.
         prompts: The prompts as trained.
-        control: `none`, `zero`, `mean`, `noise`, `another_row` (see `thoughts.controls`), or `removed`: the slots are
-            taken out of the prompt and the markers stay.
+        control: `none`, `zero`, `mean`, `noise`, `another_row`, or `removed`: the slots are taken out of the prompt
+            and the markers stay.
+        batch_size: Rows run together where thoughts of other rows are needed.
         seed: Seed of the noise.
 
     Raises:
         ValueError: There is no such control.
+        DataError: Thoughts of other rows are needed, and only one row has any.
     """
     if control == "none":
-        return nullcontext(), list(prompts)
+        return lambda rows: nullcontext(), list(prompts)
     if control == "removed":
-        return nullcontext(), [without_slots(prompt, model.config.latent_token_id) for prompt in prompts]
+        return lambda rows: nullcontext(), [without_slots(prompt, model.config.latent_token_id) for prompt in prompts]
     if control not in REPLACEMENTS:
         raise ValueError(f"unknown control {control!r}; known: none, removed, {', '.join(REPLACEMENTS)}")
-    return model.model.thinking_with(REPLACEMENTS[control](model, prompts, seed)), list(prompts)
+    source = REPLACEMENTS[control](model, prompts, batch_size, seed)
+    return lambda rows: model.model.thinking_with(source(rows)), list(prompts)
 
 
 def without_slots(prompt: StagedExample, latent_id: int) -> StagedExample:
@@ -49,29 +61,80 @@ def without_slots(prompt: StagedExample, latent_id: int) -> StagedExample:
     )
 
 
-@torch.no_grad()
-def mean_thoughts(model: LatentForCausalLM, prompts: Sequence[StagedExample]) -> Tensor:
-    """Mean thought of each slot over the first `MEAN_ROWS` prompts, (K, D)."""
-    with_slots = [prompt for prompt in prompts if prompt.num_thoughts][:MEAN_ROWS]
-    if not with_slots:
-        return torch.zeros(1, model.config.hidden_size, device=model.device)
-    most = max(prompt.num_thoughts for prompt in with_slots)
-    sums = torch.zeros(most, model.config.hidden_size, device=model.device)
-    counts = torch.zeros(most, 1, device=model.device)
-    for start in range(0, len(with_slots), 64):
-        batch = collate(with_slots[start : start + 64], pad_id=0)
-        output = model.model(**inputs_of(batch, model.device))
-        # aligned rows: slot k of every row stands in the k-th slot column
-        mask_BS1 = output.thought_mask.unsqueeze(-1)
-        slots = mask_BS1.size(1)
-        sums[:slots] += (output.thoughts * mask_BS1).sum(dim=0).float()
-        counts[:slots] += mask_BS1.sum(dim=0)
-    return sums / counts.clamp(min=1)
+def _zero(model: LatentForCausalLM, prompts: Sequence[StagedExample], batch_size: int, seed: int) -> Source:
+    """Every thought is the zero vector."""
+    return lambda rows: Zero()
 
 
-REPLACEMENTS: dict[str, Callable[[LatentForCausalLM, Sequence[StagedExample], int], ThoughtSource]] = {
-    "zero": lambda model, prompts, seed: Zero(),
-    "mean": lambda model, prompts, seed: Mean(mean_thoughts(model, prompts)),
-    "noise": lambda model, prompts, seed: Noise(model.model.thought_source, seed),
-    "another_row": lambda model, prompts, seed: AnotherRow(model.model.thought_source),
+def _mean(model: LatentForCausalLM, prompts: Sequence[StagedExample], batch_size: int, seed: int) -> Source:
+    """Every thought is its mean over all other rows."""
+    means = means_of_others(thoughts_of(model, prompts, batch_size))
+    if alone := [prompt.id for row, prompt in enumerate(prompts) if prompt.num_thoughts and row not in means]:
+        raise DataError(f"mean takes the mean thought of other rows, and only {alone[0]} has any; leave it out")
+    return _given(means, model.config.hidden_size)
+
+
+def _noise(model: LatentForCausalLM, prompts: Sequence[StagedExample], batch_size: int, seed: int) -> Source:
+    """Every thought is a random direction, as long as the thought is."""
+
+    def source(rows: Sequence[int]) -> ThoughtSource:
+        most = max(prompts[row].num_thoughts for row in rows)
+        return Noise(model.model.thought_source, noise_of_rows(rows, most, model.config.hidden_size, seed))
+
+    return source
+
+
+def _another_row(model: LatentForCausalLM, prompts: Sequence[StagedExample], batch_size: int, seed: int) -> Source:
+    """Every row has the thoughts that the model thinks about another one."""
+    thoughts = thoughts_of(model, donors(prompts), batch_size)
+    return _given(dict(enumerate(thoughts)), model.config.hidden_size)
+
+
+REPLACEMENTS: Mapping[str, Callable[[LatentForCausalLM, Sequence[StagedExample], int, int], Source]] = {
+    "zero": _zero,
+    "mean": _mean,
+    "noise": _noise,
+    "another_row": _another_row,
 }
+
+
+def _given(thoughts: Mapping[int, Tensor], width: int) -> Source:
+    """Rows that think what is given for them, (K, D); nothing where nothing is."""
+    nothing = torch.zeros(0, width)
+    return lambda rows: Given(pad_sequence([thoughts.get(row, nothing) for row in rows], batch_first=True))
+
+
+def donors(prompts: Sequence[StagedExample]) -> list[StagedExample]:
+    """For each prompt the one whose thoughts it gets: the one before it, in a circle, among those that think as often.
+
+    One that nobody else thinks as often as gets those of the most similar other, which thinks as often for once; one
+    without thoughts stands for itself.
+
+    Raises:
+        DataError: Only one prompt has thoughts.
+    """
+    alike: dict[int, list[int]] = {}
+    for row, prompt in enumerate(prompts):
+        alike.setdefault(prompt.num_thoughts, []).append(row)
+    found = list(prompts)
+    for count, rows in alike.items():
+        if count and len(rows) == 1:
+            found[rows[0]] = with_slots(_most_similar(prompts, rows[0]), count)
+        elif count:
+            for place, row in enumerate(rows):
+                found[row] = prompts[rows[place - 1]]
+    return found
+
+
+def _most_similar(prompts: Sequence[StagedExample], row: int) -> StagedExample:
+    """The other prompt with thoughts that is nearest in their number, then in its length."""
+    own = prompts[row]
+    others = [each for other, each in enumerate(prompts) if other != row and each.num_thoughts]
+    if not others:
+        raise DataError(f"another_row exchanges thoughts between rows, and only {own.id} has any; leave it out")
+
+    def distance(other: StagedExample) -> tuple[int, int]:
+        slots = own.num_thoughts - other.num_thoughts
+        return abs(slots), abs(len(other.input_ids) + slots - len(own.input_ids))
+
+    return min(others, key=distance)

@@ -13,14 +13,13 @@ from transformers import Cache, PreTrainedTokenizerBase
 
 from unspoken.data.collate import collate, inputs_of
 from unspoken.device import gather_rows, in_group, rank, shares_parameters, world_size
-from unspoken.errors import DataError
 from unspoken.evaluation.controls import controlled
 from unspoken.evaluation.likelihood import Reading, first_logits, log_likelihoods
 from unspoken.model import LatentForCausalLM
 from unspoken.model.cache import growing_cache
 from unspoken.records import Example, Prediction, StagedExample, Tokens
 from unspoken.tasks.base import Task
-from unspoken.trajectories.halting import halted, with_slots
+from unspoken.trajectories.halting import halted
 
 
 def predict(
@@ -66,26 +65,25 @@ def predict(
     try:
         model.eval()
         prompts = halted(model, prompts, batch_size)
-        context, used = controlled(model, prompts, control)
+        thinking, used = controlled(model, prompts, control, batch_size=batch_size)
         # processes that cannot exchange rows, or that must run the same passes, each answer all of them
         shared = in_group() and not shares_parameters()
         mine = range(rank(), len(used), world_size()) if shared else range(len(used))
-        with context:
-            for index, tokens in answers(
-                model,
-                [used[i] for i in mine],
-                batch_size,
-                max_new_tokens or task.max_new_tokens,
-                exchange=used if control == "another_row" else (),
-                behind=weigh if choices else None,
-            ):
-                position = mine[index]
-                found[position] = judge(model, tokenizer, task, examples[position], used[position], tokens)
-                if choices:
-                    values = weighed[position]
-                    likeliest = examples[position].choices[values.index(max(values))]
-                    found[position] = replace(found[position], log_likelihoods=tuple(values), likeliest=likeliest)
-                progress(1)
+        for index, tokens in answers(
+            model,
+            [used[i] for i in mine],
+            batch_size,
+            max_new_tokens or task.max_new_tokens,
+            thinking=lambda chosen: thinking([mine[index] for index in chosen]),
+            behind=weigh if choices else None,
+        ):
+            position = mine[index]
+            found[position] = judge(model, tokenizer, task, examples[position], used[position], tokens)
+            if choices:
+                values = weighed[position]
+                likeliest = examples[position].choices[values.index(max(values))]
+                found[position] = replace(found[position], log_likelihoods=tuple(values), likeliest=likeliest)
+            progress(1)
     finally:
         model.train(was_training)
     if shared:
@@ -149,7 +147,6 @@ def answers(
     batch_size: int,
     max_new_tokens: int,
     *,
-    exchange: Sequence[StagedExample] = (),
     thinking: Callable[[Sequence[int]], AbstractContextManager[Cache | None]] = lambda rows: nullcontext(),
     behind: Callable[[Sequence[int], Reading], None] | None = None,
 ) -> Iterator[tuple[int, list[int]]]:
@@ -160,21 +157,14 @@ def answers(
         prompts: What it reads.
         batch_size: Rows generated together.
         max_new_tokens: Longest answer.
-        exchange: Rows take thoughts from each other: only those with equally many share a batch, and a row that is
-            alone in its own is answered beside one of these, whose answer is left out.
         thinking: For the indices of a batch, what holds while it is answered, and a cache to write to if not its own.
         behind: Called with the indices of a batch, before its answers come, and with what the model has read of it.
-
-    Raises:
-        DataError: Thoughts are to be exchanged, and only one row has any.
     """
     pad, end = model.config.pad_token_id or 0, model.config.eos_token_id
     # a model that fills all its positions without an end has no more to say
     positions = model.num_positions
-    together = list(batches(prompts, batch_size, positions - max_new_tokens, equal_counts=bool(exchange)))
-    company = [_company(prompts[chosen[0]], exchange) if exchange and len(chosen) == 1 else [] for chosen in together]
-    for chosen, others in zip(together, company, strict=True):
-        batch = collate([*(prompts[index] for index in chosen), *others], pad_id=pad, align=False)
+    for chosen in batches(prompts, batch_size, positions - max_new_tokens):
+        batch = collate([prompts[index] for index in chosen], pad_id=pad, align=False)
         inputs = inputs_of(batch, model.device)
         inputs.pop("position_ids")  # counted from the mask, also behind the prompt
         columns = batch["input_ids"].size(1)
@@ -194,51 +184,24 @@ def answers(
                 if written_columns := cache.get_seq_length() - columns:
                     cache.crop(-written_columns)
                 behind(chosen, Reading(inputs["attention_mask"], first[0], cache))
-        written = output[: len(chosen), columns:].tolist()
+        written = output[:, columns:].tolist()
         for index, tokens in zip(chosen, written, strict=True):
             yield index, tokens[: tokens.index(end) + 1] if end in tokens else tokens
 
 
-def batches(
-    prompts: Sequence[StagedExample], batch_size: int, roomy: int, *, equal_counts: bool = False
-) -> Iterator[list[int]]:
+def batches(prompts: Sequence[StagedExample], batch_size: int, roomy: int) -> Iterator[list[int]]:
     """Indices of prompts that are answered together.
 
     Prompts longer than `roomy` meet the end of the positions before that of their answer: they share a batch only with
-    prompts of their own length, so that none is cut short by a longer one. With `equal_counts` a batch holds only
-    prompts with equally many thoughts.
+    prompts of their own length, so that none is cut short by a longer one.
     """
     lengths = [len(prompt.input_ids) for prompt in prompts]
 
-    def shared(index: int) -> tuple[int, int]:
-        crowded = lengths[index] if lengths[index] > roomy else 0
-        return crowded, prompts[index].num_thoughts if equal_counts else 0
+    def crowded(index: int) -> int:
+        return lengths[index] if lengths[index] > roomy else 0
 
-    order = sorted(range(len(prompts)), key=lambda i: (*shared(i), prompts[i].num_thoughts, lengths[i]))
-    for _, group in groupby(order, key=shared):
+    order = sorted(range(len(prompts)), key=lambda i: (crowded(i), prompts[i].num_thoughts, lengths[i]))
+    for _, group in groupby(order, key=crowded):
         alike = list(group)
         for chosen in np.array_split(alike, -(-len(alike) // batch_size)):
             yield chosen.tolist()
-
-
-def _company(prompt: StagedExample, prompts: Sequence[StagedExample]) -> list[StagedExample]:
-    """The most similar other prompt, with as many thoughts; nothing for one without thoughts.
-
-    One with more or fewer comes last, and gets as many slots; a longer one would leave less room for the answer.
-
-    Raises:
-        DataError: No other prompt has thoughts.
-    """
-    count = prompt.num_thoughts
-    if not count:
-        return []
-    others = [(other, with_slots(other, count)) for other in prompts if other is not prompt and other.num_thoughts]
-    if not others:
-        text = f"there is only one{'' if len(prompts) == 1 else f' that has any, {prompt.id}'}"
-        raise DataError(f"another_row exchanges thoughts between rows, and {text}; leave it out")
-
-    def distance(pair: tuple[StagedExample, StagedExample]) -> tuple[int, int]:
-        other, equal = pair
-        return abs(other.num_thoughts - count), abs(len(equal.input_ids) - len(prompt.input_ids))
-
-    return [min(others, key=distance)[1]]

@@ -40,6 +40,30 @@ class Recorded:
         return torch.cat(list(self.thoughts))
 
 
+def means_of_others(thoughts: Sequence[Tensor]) -> dict[int, Tensor]:
+    """For each row with thoughts the mean thought of each of its slots over all other rows, (K, D).
+
+    A slot that no other row has takes the last that others have. A row that thinks alone is not among them.
+
+    Args:
+        thoughts: Those of each row, (K, D).
+    """
+    most = max(map(len, thoughts), default=0)
+    sums_KD = torch.zeros(most, thoughts[0].size(1) if thoughts else 0, dtype=torch.float64)
+    counts_K = torch.zeros(most, dtype=torch.float64)
+    for each_KD in thoughts:
+        sums_KD[: len(each_KD)] += each_KD
+        counts_K[: len(each_KD)] += 1
+    found = {}
+    for row, each_KD in enumerate(thoughts):
+        shared = int((counts_K[: len(each_KD)] > 1).sum())
+        if shared:
+            mean_KD = (sums_KD[:shared] - each_KD[:shared]) / (counts_K[:shared] - 1).unsqueeze(1)
+            places = torch.arange(len(each_KD)).clamp(max=shared - 1)
+            found[row] = mean_KD[places].to(each_KD)
+    return found
+
+
 def same_shape(prompts: Sequence[StagedExample]) -> Iterator[list[int]]:
     """Indices of prompts with equally many thoughts: in a batch of them slot k is the k-th of every row."""
     groups: dict[int, list[int]] = {}
@@ -49,19 +73,15 @@ def same_shape(prompts: Sequence[StagedExample]) -> Iterator[list[int]]:
 
 
 @torch.no_grad()
-def record(
-    model: LatentForCausalLM, prompts: Sequence[StagedExample], answers: Sequence[str], batch_size: int
-) -> Recorded:
-    """Run every prompt once and keep its thoughts.
+def thoughts_of(model: LatentForCausalLM, prompts: Sequence[StagedExample], batch_size: int) -> list[Tensor]:
+    """Run every prompt once and keep its thoughts, (K, D) each, in main memory.
 
     Args:
         model: In evaluation mode.
         prompts: What it reads.
-        answers: The gold answer of each row.
         batch_size: Rows run together.
     """
-    width = model.config.hidden_size
-    thoughts: list[Tensor] = [torch.zeros(0, width)] * len(prompts)
+    thoughts: list[Tensor] = [torch.zeros(0, model.config.hidden_size)] * len(prompts)
     for group in same_shape(prompts):
         group.sort(key=lambda index: len(prompts[index].input_ids))
         for start in range(0, len(group) if prompts[group[0]].num_thoughts else 0, batch_size):
@@ -70,4 +90,18 @@ def record(
             filled = model.model(**inputs_of(batch, model.device)).thoughts.cpu()
             for row, each in zip(rows, filled, strict=True):
                 thoughts[row] = each.clone()
-    return Recorded(prompts, thoughts, answers)
+    return thoughts
+
+
+def record(
+    model: LatentForCausalLM, prompts: Sequence[StagedExample], answers: Sequence[str], batch_size: int
+) -> Recorded:
+    """What a model thinks about some rows.
+
+    Args:
+        model: In evaluation mode.
+        prompts: What it reads.
+        answers: The gold answer of each row.
+        batch_size: Rows run together.
+    """
+    return Recorded(prompts, thoughts_of(model, prompts, batch_size), answers)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-import numpy as np
-
 from unspoken.evaluation.statistics import wilson
 from unspoken.trajectories.diversity import agreement, distinct_share
 from unspoken.trajectories.fusion import FUSIONS, Candidate
@@ -88,7 +86,7 @@ def figures(size: int, questions: Sequence[Judged], compute: Compute) -> dict[st
     found: dict[str, Any] = {"num_trajectories": size, "n": len(questions)}
     for name, of in ways.items():
         credits = mean(of)
-        found[name] = {"accuracy": fmean(credits), "interval": interval(credits)}
+        found[name] = {"accuracy": fmean(credits), "interval": wilson(sum(credits), len(credits))}
     said = [[[candidate.answer for candidate in group.candidates] for group in groups] for groups in grouped]
     return {
         **found,
@@ -98,21 +96,3 @@ def figures(size: int, questions: Sequence[Judged], compute: Compute) -> dict[st
         "distinct_answers": fmean(fmean(map(distinct_share, groups)) for groups in said),
         "agreement": fmean(fmean(map(agreement, groups)) for groups in said) if size > 1 else None,
     }
-
-
-def interval(
-    credits: Sequence[float], *, confidence: float = 0.95, seed: int = 0, resamples: int = 10_000
-) -> tuple[float, float]:
-    """Interval of the mean credit of a question.
-
-    Wilson's where every question is right or wrong; where some are worth something between, that of the bootstrap over
-    questions (percentiles).
-    """
-    n = len(credits)
-    if set(credits) <= {0.0, 1.0}:
-        return wilson(sum(credits), n, confidence=confidence)
-    values, counts = np.unique(np.array(credits), return_counts=True)
-    drawn = np.random.default_rng(seed).multinomial(n, counts / n, size=resamples)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(drawn @ values / n, [tail, 1 - tail])
-    return float(low), float(high)

@@ -80,13 +80,24 @@ class Subject:
         """Rows answered together."""
         return self.run.recipe.evaluate.batch_size
 
+    def longest_as(self, answered: Mapping[int, Prediction]) -> dict[int, int]:
+        """Longest answer of each row, in tokens, when it is to think no more in words than it did here.
+
+        As many as it wrote, and as the right answer takes: else one that was too short could not become right.
+        """
+        forced = [prompt.num_forced for prompt in self.prompts(0)]
+        return {
+            row: max(prediction.num_tokens, len(self.tokenized[row].answer) - forced[row])
+            for row, prediction in answered.items()
+        }
+
     def answer(
         self,
         name: str,
         prompts: Sequence[StagedExample],
         change: Change | None = None,
         *,
-        at_most: int | None = None,
+        at_most: Mapping[int, int] | None = None,
     ) -> dict[int, Prediction]:
         """The answers by row, of the rows that the change applies to.
 
@@ -94,12 +105,14 @@ class Subject:
             name: Of the condition, for the progress bar.
             prompts: What the run reads, row by row.
             change: What is done to its thoughts.
-            at_most: Longest answer in tokens; default: that of an evaluation.
+            at_most: Longest answer of each row in tokens; default: that of an evaluation.
         """
         run = self.run
-        longest = at_most or run.recipe.evaluate.max_new_tokens or run.recipe.task.max_new_tokens
         change = change or Change()
         chosen = [row for row in range(len(prompts)) if change.applies(row)]
+        longest = run.recipe.evaluate.max_new_tokens or run.recipe.task.max_new_tokens
+        if at_most is not None:
+            longest = max((at_most[row] for row in chosen), default=1)
         found: dict[int, Prediction] = {}
         for group in same_shape([prompts[row] for row in chosen]):
             rows = [chosen[index] for index in group]
@@ -107,7 +120,8 @@ class Subject:
             thinking = _thinking(run.model, change, rows)
             for index, tokens in answers(run.model, used, self.batch_size, longest, thinking=thinking):
                 row = rows[index]
-                found[row] = judge(run.model, run.tokenizer, run.recipe.task, self.examples[row], used[index], tokens)
+                said = tokens if at_most is None else tokens[: at_most[row]]
+                found[row] = judge(run.model, run.tokenizer, run.recipe.task, self.examples[row], used[index], said)
                 self.progress(name, len(found), len(chosen))
         return found
 

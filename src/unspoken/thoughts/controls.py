@@ -3,12 +3,12 @@
 They hold no parameters and are never trained; `LatentModel.thinking_with` swaps one in for a while.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from unspoken.errors import DataError
 from unspoken.thoughts.base import History, ThoughtSource
 
 
@@ -23,7 +23,7 @@ class Zero(ThoughtSource):
 
 
 class Mean(ThoughtSource):
-    """Every thought is its mean over other questions: it keeps what all share and loses what this one holds.
+    """Every thought is its mean over some questions: it keeps what all share and loses what this one holds.
 
     Args:
         mean_KD: Mean thought of each slot, (K, D); a slot beyond K takes the last.
@@ -95,60 +95,35 @@ class Noise(ThoughtSource):
 
     Args:
         source: The source it perturbs.
-        seed: Seed of the noise.
-        strength: Expected norm of the noise over the norm of the thought.
+        noise_BKD: For each row of the batch and each of its slots what points in the direction of the noise, (B, K, D).
+        strength: Norm of the noise over the norm of the thought.
     """
 
-    def __init__(self, source: ThoughtSource, seed: int = 0, strength: float = float("inf")) -> None:
+    def __init__(self, source: ThoughtSource, noise_BKD: Tensor, strength: float = float("inf")) -> None:
         super().__init__()
-        self.source, self.strength = source, strength
-        self.generator = torch.Generator().manual_seed(seed)
+        self.source, self.strength, self.noise = source, strength, Given(noise_BKD)
 
     def forward(self, history: History) -> Tensor:
         """See `ThoughtSource.forward`."""
         thought_BSD: Tensor = self.source(history)
         norm_BS1: Tensor = thought_BSD.norm(dim=-1, keepdim=True)
-        direction_BSD: Tensor = torch.randn(thought_BSD.shape, generator=self.generator).to(thought_BSD)
-        direction_BSD = direction_BSD / direction_BSD.norm(dim=-1, keepdim=True)
+        noise_BSD: Tensor = self.noise(history).to(thought_BSD)
+        direction_BSD = noise_BSD / noise_BSD.norm(dim=-1, keepdim=True)
         if self.strength == float("inf"):
             return direction_BSD * norm_BS1
         noisy_BSD: Tensor = thought_BSD + self.strength * norm_BS1 * direction_BSD
         return noisy_BSD * (norm_BS1 / noisy_BSD.norm(dim=-1, keepdim=True))
 
 
-class AnotherRow(ThoughtSource):
-    """Every row thinks the thoughts of the row before it, in a circle, among those whose slots are where its own are.
-
-    Slot k takes the k-th thought of that row, as it is made; rows without slots have nothing to exchange.
+def noise_of_rows(rows: Sequence[int], num_thoughts: int, width: int, seed: int) -> Tensor:
+    """Gaussian noise for the slots of some rows, (B, K, D): that of a row is the same in whatever batch it stands.
 
     Args:
-        source: The source whose thoughts are exchanged.
+        rows: Their numbers in the data.
+        num_thoughts: K.
+        width: D.
+        seed: With the number of a row it decides everything.
     """
-
-    def __init__(self, source: ThoughtSource) -> None:
-        super().__init__()
-        self.source = source
-
-    def forward(self, history: History) -> Tensor:
-        """See `ThoughtSource.forward`.
-
-        Raises:
-            DataError: The slots of a row are where those of no other row of the batch are.
-        """
-        donors_B = torch.tensor(_rows_before(history.is_thought), device=history.is_thought.device)
-        thoughts_BSD: Tensor = self.source(history)
-        return thoughts_BSD[donors_B]
-
-
-def _rows_before(is_thought_BL: Tensor) -> list[int]:
-    """For each row the one that it takes thoughts from."""
-    alike: dict[tuple[bool, ...], list[int]] = {}
-    for row, slots in enumerate(is_thought_BL.tolist()):
-        alike.setdefault(tuple(slots), []).append(row)
-    if any(len(rows) == 1 and any(slots) for slots, rows in alike.items()):
-        raise DataError(
-            "another_row exchanges thoughts between rows of a batch with their slots in the same columns, and there is "
-            "only one; leave it out, or batch rows with equally many thoughts"
-        )
-    before = {row: rows[place - 1] for rows in alike.values() for place, row in enumerate(rows)}
-    return [before[row] for row in range(len(before))]
+    shape = (num_thoughts, width)
+    drawn = [np.random.default_rng((seed, row)).standard_normal(shape, dtype=np.float32) for row in rows]
+    return torch.from_numpy(np.stack(drawn))

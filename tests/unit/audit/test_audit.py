@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from unspoken.audit import audit
 from unspoken.audit.table import table
 from unspoken.errors import RecipeError
+from unspoken.evaluation.subject import Subject
 from unspoken.recipe import resolve
+from unspoken.run_directory import open_run
 from unspoken.training.supervised import train
 
 MODELS = Path(__file__).parents[2] / "models"
@@ -67,8 +70,13 @@ def test_every_row_of_every_condition_is_counted_and_every_figure_lies_in_its_in
     names = [each["name"] for each in found["interventions"]]
     assert len(set(names)) == len(names)
     expected = {"removed", "aloud", "zero", "mean", "placeholder", "swap_other", "swap_same", "permuted", "noise_1"}
-    expected |= {"frozen_1", "frozen_4", "principal_1", "random_1", "principal_4", "random_4", "cache_swap_other"}
+    expected |= {"frozen_1", "frozen_4", "principal_1", "random_1", "principal_4", "random_4"}
     assert expected <= set(names)
+    # without an end marker nothing stands behind the slots to read their keys and values
+    assert "cache_swap_other" not in names
+    assert {"section": "intervention cache_swap_other", "reason": "it applies to none of these rows"} in found[
+        "omitted"
+    ]
 
 
 def test_as_many_thoughts_as_trained_change_nothing_and_zero_thoughts_equal_taking_the_slots_out(found):
@@ -168,6 +176,31 @@ def test_no_row_is_given_less_than_no_thought(tmp_path):
     method = {"name": "coconut", "max_stage": 1, "epochs_per_stage": 0}
     found = thoughts_of_shifts(audit(trained(tmp_path / "run", method=method), rows=5))
     assert [count for name, count in found if name == "3 hops"] == [1]
+
+
+def test_unlike_rows_that_do_not_fit_the_model_do_not_cost_the_audit(tmp_path):
+    method = {"name": "coconut", "max_stage": 4, "epochs_per_stage": 0}
+    found = audit(trained(tmp_path / "run", model={"max_positions": 30}, method=method), rows=5)
+    reasons = [each["reason"] for each in found["omitted"] if each["section"].startswith("shift: ")]
+    assert reasons
+    assert all("30 positions" in reason or "fit the positions" in reason for reason in reasons)
+    assert (tmp_path / "run" / "audit.json").is_file()
+
+
+def test_an_answer_may_be_as_long_as_the_row_s_own_one_or_the_right_one(folder):
+    """One long answer lets no other row think aloud."""
+    run = open_run(folder / "coconut")
+    subject = Subject.of(run, run.recipe.task.examples("test")[0][:6], lambda *told: None)
+    as_trained = subject.answer("as trained", subject.prompts())
+    lengths = {row: len(subject.tokenized[row].answer) for row in range(6)}
+    assert subject.longest_as(as_trained) == lengths
+    long, short = replace(as_trained[0], num_tokens=9), replace(as_trained[1], num_tokens=0)
+    longest = subject.longest_as({0: long, 1: short})
+    assert longest == {0: 9, 1: lengths[1]}
+    aloud = subject.answer("aloud", subject.prompts(0), at_most=dict.fromkeys(range(6), 9))
+    cut = subject.answer("cut", subject.prompts(0), at_most={row: 1 + row for row in range(6)})
+    assert [cut[row].num_tokens for row in range(6)] == [min(1 + row, aloud[row].num_tokens) for row in range(6)]
+    assert all(aloud[row].text.startswith(cut[row].text) for row in range(6))
 
 
 def thoughts_of_shifts(found):

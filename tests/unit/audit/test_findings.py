@@ -9,8 +9,8 @@ from unspoken.evaluation.paired import Paired
 MARGIN = 0.02
 
 
-def outcome(*counts, name="mean"):
-    return Outcome(name, "the mean thought", Paired(*counts), num_left_out=0, changed=0.0, tokens_per_answer=1.0)
+def outcome(*counts, name="mean", num_left_out=0):
+    return Outcome(name, "the mean thought", Paired(*counts), num_left_out, changed=0.0, tokens_per_answer=1.0)
 
 
 COSTLY = outcome(500, 400, 0, 100)
@@ -41,15 +41,36 @@ def test_single_thoughts_are_named_when_they_cost_something():
     three, four = outcome(400, 500, 0, 100, name="frozen_3"), outcome(400, 450, 0, 150, name="frozen_4")
     gain = outcome(880, 0, 20, 100, name="frozen_5")
     assert which_thoughts([one, two], MARGIN) == (
-        "Thought 1 matters: with thought 1, the dearest, held at its mean accuracy falls by 40.0 points [36.9, 43.0]."
+        "Held at its mean, thought 1 costs more than the margin; with thought 1, the dearest, accuracy falls by 40.0 "
+        "points [36.5, 43.4]."
     )
-    assert which_thoughts([one, two, three, four], MARGIN).startswith("Thoughts 1, 3 and 4 matter: with thought 3, ")
-    assert which_thoughts([one, three], MARGIN).startswith("Every single thought matters: with thought 3, ")
+    assert which_thoughts([one, two, three, four], MARGIN).startswith(
+        "Held at its mean, thoughts 1, 3 and 4 cost more than the margin; with thought 3, "
+    )
+    assert which_thoughts([one, three], MARGIN).startswith(
+        "Held at its mean, every single thought costs more than the margin; with thought 3, "
+    )
     assert which_thoughts([two, gain], MARGIN) == (
-        "No single thought is shown to matter: with thought 2, the dearest, held at its mean accuracy falls by 0.0 "
-        "points [-0.4, 0.4]."
+        "Held at its mean, no single thought is shown to cost more than the margin; with thought 2, the dearest, "
+        "accuracy falls by 0.0 points [-0.5, 0.5]."
     )
+    few = outcome(50, 40, 0, 10, name="frozen_3", num_left_out=900)
+    assert which_thoughts([two, few], MARGIN).endswith(" on the 100 rows that have it.")
     assert which_thoughts([one], MARGIN) is None
+
+
+def test_many_thoughts_need_stronger_evidence_than_two():
+    """At the margin itself: the more thoughts, the more of them would seem dear by chance."""
+    borderline = outcome(880, 42, 5, 73, name="frozen_1")
+    assert " thought 1 costs " in which_thoughts([borderline, outcome(900, 0, 0, 100, name="frozen_2")], MARGIN)
+    others = [outcome(900, 0, 0, 100, name=f"frozen_{k}") for k in range(2, 21)]
+    assert " no single thought " in which_thoughts([borderline, *others], MARGIN)
+
+
+def test_numbers_of_thoughts_are_tried_downwards_until_one_is_not_enough():
+    """One that seems enough below one that is not may be chance."""
+    budget = {0: FREE, 1: COSTLY, 2: FREE, 3: FREE}
+    assert how_many(budget, 3, MARGIN).startswith("2 of 3 thoughts are enough: ")
 
 
 def test_the_fewest_thoughts_that_are_enough():

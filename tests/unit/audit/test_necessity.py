@@ -46,6 +46,41 @@ def test_few_unchanged_rows_do_not_show_that_thoughts_are_not_needed():
     assert necessity([outcome("mean", 500, 0, 0, 0)], MARGIN).verdict == "not needed"
 
 
+FEW = outcome("swap_other", 6, 2, 2, 2)
+"""Of 12 rows: any cost is possible."""
+
+
+def test_the_mildest_of_those_that_cost_is_the_one_with_the_lowest_lower_end():
+    """Not the one with the narrower interval."""
+    few, many = outcome("few", 50, 60, 1, 9), outcome("many", 380, 590, 0, 30)
+    found = necessity([many, few], MARGIN)
+    bounds = {each.name: newcombe(each.counts, confidence=0.975) for each in (few, many)}
+    assert bounds["few"][0] < bounds["many"][0]
+    assert bounds["few"][1] < bounds["many"][1]
+    assert (found.verdict, found.least_harmful, found.n) == ("needed", "few", 120)
+    wide = outcome("wide", 10, 18, 0, 2)
+    assert newcombe(wide.counts, confidence=0.975)[0] < bounds["many"][0]
+    assert newcombe(wide.counts, confidence=0.975)[1] > bounds["many"][1]
+    assert necessity([many, wide], MARGIN).least_harmful == "wide"
+
+
+def test_what_is_undecided_is_told_of_a_replacement_whose_interval_holds_the_margin():
+    found = necessity([HARMFUL, FEW], MARGIN)
+    assert (found.verdict, found.least_harmful) == ("undecided", "swap_other")
+    assert found.interval[0] < MARGIN < found.interval[1]
+    assert "an interval with the margin of 2.0 points in it" in found.sentence
+
+
+def test_a_model_that_is_hardly_ever_right_decides_nothing():
+    """Two of 1,000 answers cannot fall by more than 0.2 points, whatever is taken away."""
+    found = necessity([outcome("zero", 1, 1, 0, 998), outcome("mean", 2, 0, 0, 998)], MARGIN)
+    assert found.verdict == "undecided"
+    assert found.sentence == (
+        "Undecided: the model is right too seldom for its thoughts to matter more than the margin of 2.0 points "
+        "(0.2% to 0.2%, n = 1,000)."
+    )
+
+
 def test_many_replacements_need_stronger_evidence_than_one():
     borderline = outcome("mean", 1000, 46, 10, 0)
     assert necessity([borderline], MARGIN).verdict == "needed"

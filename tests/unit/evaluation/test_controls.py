@@ -8,7 +8,9 @@ from tests.laws.rows import batch_of
 from tests.unit.data.build import tokenized
 
 from unspoken.data.stage import stage
-from unspoken.evaluation.controls import MEAN_ROWS, REPLACEMENTS, controlled, mean_thoughts, without_slots
+from unspoken.errors import DataError
+from unspoken.evaluation.controls import REPLACEMENTS, controlled, donors, without_slots
+from unspoken.evaluation.recorded import means_of_others
 from unspoken.records import IGNORED
 
 LATENT, START, END = TOKENS.latent, TOKENS.start, TOKENS.end
@@ -47,8 +49,8 @@ def test_a_prompt_without_slots_stays_as_it_is():
 def test_removed_takes_the_slots_out_of_every_prompt_and_leaves_the_model_alone():
     model, prompts = tiny_model(), prompts_with(0, 2, 3)
     source = model.model.thought_source
-    context, used = controlled(model, prompts, "removed")
-    with context:
+    thinking, used = controlled(model, prompts, "removed")
+    with thinking(range(3)):
         assert model.model.thought_source is source
     for bare, full in zip(used, prompts, strict=True):
         assert bare.input_ids.tolist() == [token for token in full.input_ids.tolist() if token != LATENT]
@@ -57,8 +59,8 @@ def test_removed_takes_the_slots_out_of_every_prompt_and_leaves_the_model_alone(
 def test_no_control_changes_nothing():
     model, prompts = tiny_model(), prompts_with(0, 2)
     source, schedule = model.model.thought_source, model.model.schedule
-    context, used = controlled(model, prompts, "none")
-    with context:
+    thinking, used = controlled(model, prompts, "none")
+    with thinking(range(2)):
         assert (model.model.thought_source, model.model.schedule) == (source, schedule)
     assert used == prompts
 
@@ -67,11 +69,11 @@ def test_no_control_changes_nothing():
 def test_a_replacement_keeps_the_prompts_and_is_taken_back_even_after_an_error(control):
     model, prompts = tiny_model(), prompts_with(1, 2)
     source, schedule = model.model.thought_source, model.model.schedule
-    context, used = controlled(model, prompts, control)
+    thinking, used = controlled(model, prompts, control)
     assert used == prompts
 
     def interrupted():
-        with context:
+        with thinking(range(2)):
             assert model.model.thought_source is not source
             raise KeyboardInterrupt
 
@@ -87,52 +89,12 @@ def test_an_unknown_control_is_refused_with_those_that_are_known():
 
 def test_zero_thoughts_are_zero():
     model, prompts = tiny_model(), prompts_with(1, 3, 2)
-    context, used = controlled(model, prompts, "zero")
-    with context:
+    thinking, used = controlled(model, prompts, "zero")
+    with thinking(range(3)):
         thoughts = thoughts_of(model, used)
     assert [len(each) for each in thoughts] == [1, 3, 2]
     assert all((each == 0).all() for each in thoughts)
     assert all((each != 0).any() for each in thoughts_of(model, prompts))
-
-
-@pytest.mark.parametrize("schedule", [None, {"name": "jacobi", "iterations": 5}])
-def test_every_slot_gets_the_mean_of_its_number_among_the_row_s_own_slots(schedule):
-    model, prompts = tiny_model(schedule=schedule), prompts_with(1, 3, 2)
-    means = mean_thoughts(model, prompts)
-    context, used = controlled(model, prompts, "mean")
-    with context:
-        for count, thoughts in zip((1, 3, 2), thoughts_of(model, used), strict=True):
-            torch.testing.assert_close(thoughts, means[:count])
-
-
-def test_another_row_gives_each_row_the_thoughts_of_its_neighbour():
-    model, prompts = tiny_model(), [prompt([1, 2, 3], 2), prompt([9, 8, 7], 2), prompt([5, 5, 6], 2)]
-    first_thoughts = [thoughts_of(model, [each])[0][0] for each in prompts]
-    context, used = controlled(model, prompts, "another_row")
-    with context:
-        exchanged = thoughts_of(model, used)
-    for row in range(3):
-        torch.testing.assert_close(exchanged[row][0], first_thoughts[row - 1], atol=1e-5, rtol=1e-4)
-        assert not torch.allclose(exchanged[row][0], first_thoughts[row], atol=1e-2)
-
-
-def test_noise_has_the_length_of_the_thought_and_another_direction_and_a_seed():
-    model, prompts = tiny_model(), [prompt([1, 2, 3], 1), prompt([9, 8, 7], 1)]
-    trained, drawn = thoughts_of(model, prompts), {}
-    for seed in (0, 0, 1):
-        context, used = controlled(model, prompts, "noise", seed=seed)
-        with context:
-            noise = thoughts_of(model, used)
-        for row in range(2):
-            torch.testing.assert_close(noise[row].norm(), trained[row].norm())
-            assert torch.cosine_similarity(noise[row], trained[row]).abs().item() < 0.9
-        if seed in drawn:
-            assert all(torch.equal(one, other) for one, other in zip(drawn[seed], noise, strict=True))
-        drawn[seed] = noise
-    assert not torch.allclose(drawn[0][0], drawn[1][0])
-
-
-# ---- the mean thought
 
 
 def thoughts_by_definition(model, row):
@@ -146,37 +108,92 @@ def thoughts_by_definition(model, row):
     return [thought[0].detach() for thought in thoughts]
 
 
-def mean_by_definition(model, prompts):
+SCHEDULES = pytest.mark.parametrize("schedule", [None, {"name": "jacobi", "iterations": 5}])
+
+
+@SCHEDULES
+def test_every_slot_gets_its_mean_over_the_other_rows(schedule):
+    model, prompts = tiny_model(schedule=schedule), prompts_with(1, 3, 2, 0, 2)
     per_row = [thoughts_by_definition(model, row) for row in prompts]
-    most = max(map(len, per_row))
-    return torch.stack(
-        [torch.stack([row[slot] for row in per_row if len(row) > slot]).mean(dim=0) for slot in range(most)]
-    )
+    thinking, used = controlled(model, prompts, "mean", batch_size=2)
+    with thinking(range(5)):
+        found = thoughts_of(model, used)
+    for row, own in enumerate(per_row):
+        others = [each for other, each in enumerate(per_row) if other != row]
+        for slot, thought in enumerate(found[row]):
+            # nobody else has the third slot of the second row: it takes the second
+            known = min(slot, max(map(len, others)) - 1)
+            expected = torch.stack([each[known] for each in others if len(each) > known]).mean(dim=0)
+            torch.testing.assert_close(thought, expected, atol=1e-5, rtol=1e-4)
+        assert len(found[row]) == len(own)
 
 
-COUNTS = {
-    "all alike": [2, 2, 2],
-    "different numbers": [1, 0, 3, 2, 3],
-    "the longest row in a later batch": [1] * 64 + [0, 2, 3],
-    "the longest row in the first batch": [3] + [1] * 70,
-    "two slots, then four": [2] * 64 + [4, 1],
-}
+def test_the_mean_of_others_is_theirs_alone():
+    rng = torch.Generator().manual_seed(0)
+    thoughts = [torch.randn(count, 4, generator=rng) for count in (2, 0, 2, 2)]
+    found = means_of_others(thoughts)
+    assert sorted(found) == [0, 2, 3]
+    torch.testing.assert_close(found[0], (thoughts[2] + thoughts[3]) / 2)
+    changed = means_of_others([thoughts[0] + 1, *thoughts[1:]])
+    torch.testing.assert_close(changed[0], found[0])
+    assert not torch.allclose(changed[2], found[2])
+    assert means_of_others([thoughts[0], thoughts[1]]) == {}
+    assert means_of_others([]) == {}
 
 
-@pytest.mark.parametrize("counts", COUNTS.values(), ids=COUNTS)
-def test_the_mean_thought_is_the_mean_over_the_rows_that_have_the_slot(counts):
-    model, prompts = tiny_model(), prompts_with(*counts, seed=3)
-    torch.testing.assert_close(mean_thoughts(model, prompts), mean_by_definition(model, prompts), atol=1e-5, rtol=1e-4)
+@SCHEDULES
+def test_another_row_gives_each_row_all_that_its_neighbour_thinks(schedule):
+    """Not the first thought of the neighbour alone: the later ones are made from its question, too."""
+    model, prompts = tiny_model(schedule=schedule), prompts_with(3, 2, 3, 0, 2, 3)
+    per_row = [thoughts_by_definition(model, row) for row in prompts]
+    thinking, used = controlled(model, prompts, "another_row", batch_size=2)
+    neighbours = {0: 5, 1: 4, 2: 0, 4: 1, 5: 2}
+    for batch in ([2, 3, 1], [0, 4, 5]):
+        with thinking(batch):
+            found = thoughts_of(model, [used[row] for row in batch])
+        for row, thoughts in zip(batch, found, strict=True):
+            expected = per_row[neighbours[row]] if row in neighbours else []
+            assert len(thoughts) == len(expected)
+            for thought, one in zip(thoughts, expected, strict=True):
+                torch.testing.assert_close(thought, one, atol=1e-5, rtol=1e-4)
 
 
-def test_the_mean_is_over_the_first_rows_with_thoughts():
-    model = tiny_model()
-    prompts = prompts_with(*[1] * (MEAN_ROWS + 40), seed=4)
-    first = mean_thoughts(model, prompts)
-    assert torch.equal(first, mean_thoughts(model, prompts[:MEAN_ROWS]))
-    assert torch.equal(first, mean_thoughts(model, [prompt([1], 0), *prompts]))
-    assert not torch.equal(first, mean_thoughts(model, prompts[1:]))
+def test_a_row_that_is_alone_with_its_number_gets_the_thoughts_of_the_most_similar_one():
+    prompts = [prompt([1, 2], 1), prompt([3, 4, 5, 6, 7], 2), prompt([8, 9], 2), prompt([2], 3), prompt([5, 5], 0)]
+    found = donors(prompts)
+    assert [each.num_thoughts for each in found] == [1, 2, 2, 3, 0]
+    assert found[0].input_ids.tolist() == [8, 9, START, LATENT, END]
+    assert found[3].input_ids.tolist() == [8, 9, START, LATENT, LATENT, LATENT, END]
+    assert (found[1], found[2], found[4]) == (prompts[2], prompts[1], prompts[4])
 
 
-def test_prompts_without_thoughts_have_a_mean_of_zero():
-    assert mean_thoughts(tiny_model(width=16), prompts_with(0, 0)).tolist() == [[0.0] * 16]
+@pytest.mark.parametrize("control", ["mean", "another_row"])
+def test_thoughts_of_others_need_others(control):
+    with pytest.raises(DataError, match=rf"{control} .*only x has any; leave it out"):
+        controlled(tiny_model(), prompts_with(0, 2, 0), control)
+
+
+def test_noise_has_the_length_of_the_thought_and_another_direction_and_a_seed():
+    model, prompts = tiny_model(), [prompt([1, 2, 3], 1), prompt([9, 8, 7], 1)]
+    trained, drawn = thoughts_of(model, prompts), {}
+    for seed in (0, 0, 1):
+        thinking, used = controlled(model, prompts, "noise", seed=seed)
+        with thinking([0, 1]):
+            noise = thoughts_of(model, used)
+        for row in range(2):
+            torch.testing.assert_close(noise[row].norm(), trained[row].norm())
+            assert torch.cosine_similarity(noise[row], trained[row]).abs().item() < 0.9
+        if seed in drawn:
+            assert all(torch.equal(one, other) for one, other in zip(drawn[seed], noise, strict=True))
+        drawn[seed] = noise
+    assert not torch.allclose(drawn[0][0], drawn[1][0])
+
+
+def test_the_noise_of_a_row_does_not_depend_on_its_batch():
+    model, prompts = tiny_model(), prompts_with(2, 2, 2)
+    thinking, used = controlled(model, prompts, "noise")
+    with thinking(range(3)):
+        together = thoughts_of(model, used)
+    for row in range(3):
+        with thinking([row]):
+            torch.testing.assert_close(thoughts_of(model, [used[row]])[0], together[row], atol=1e-5, rtol=1e-4)

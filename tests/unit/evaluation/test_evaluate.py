@@ -258,7 +258,7 @@ def test_one_row_has_no_other_to_exchange_its_thoughts_with(custom_run, tmp_path
     path.write_text(json.dumps(ROWS[:1]))
     assert evaluate(custom_run, data=path, overrides=["controls=[zero]"])["n"] == 1
     with pytest.raises(
-        DataError, match="another_row exchanges thoughts between rows, and there is only one; leave it out"
+        DataError, match="another_row exchanges thoughts between rows, and only custom/test/1 has any; leave it out"
     ):
         evaluate(custom_run, data=path, overrides=["controls=[another_row]"])
 

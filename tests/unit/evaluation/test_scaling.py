@@ -4,7 +4,7 @@ from math import log
 
 import pytest
 
-from unspoken.evaluation.scaling import Compute, Judged, figures, interval
+from unspoken.evaluation.scaling import Compute, Judged, figures
 from unspoken.evaluation.statistics import wilson
 from unspoken.trajectories.fusion import Candidate
 
@@ -80,18 +80,9 @@ def test_answers_are_compared_within_their_group():
     assert figures(1, QUESTIONS, POLICY)["agreement"] is None
 
 
-def test_right_and_wrong_have_the_interval_of_wilson():
-    assert interval([1.0, 0.0, 1.0, 1.0]) == wilson(3, 4)
-    assert interval([1.0] * 50) == wilson(50, 50)
-    assert interval([1.0] * 50)[0] < 0.95
-
-
-def test_credits_between_have_the_interval_of_the_normal_law_for_many_questions():
-    credits = [0.25] * 300 + [0.75] * 300
-    low, high = interval(credits)
-    half = 1.96 * 0.25 / 600**0.5
-    assert (low, high) == pytest.approx((0.5 - half, 0.5 + half), abs=0.002)
-    assert interval(credits) == (low, high)
-    # questions, not trajectories, are what is drawn: credits that vary less have a narrower interval
-    tight = interval([0.45] * 300 + [0.55] * 300)
-    assert tight[1] - tight[0] == pytest.approx((high - low) / 5, rel=0.1)
+def test_credits_between_right_and_wrong_make_nobody_surer():
+    """One question of 20 that is worth a little less than the others."""
+    low, high = figures(1, [judged("aa", "a")] * 19 + [judged("ab", "a")], POLICY)["single"]["interval"]
+    assert low == pytest.approx(wilson(19.5, 20)[0])
+    assert wilson(19, 20)[0] < low < wilson(20, 20)[0] < high
+    assert figures(1, [judged("ab", "a")] * 20, POLICY)["single"]["interval"] == wilson(10, 20)
