@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from unspoken.report.inline import apart
 from unspoken.report.inspected import Geometry, Inspection
 from unspoken.report.panel import WIDTH, Panel, Picture, colour, fitted, line_style, mark, panel, percent_axis
 from unspoken.report.read import ReportedRun
-from unspoken.report.svg import FAINT, INK, LINE, PAPER, SERIES, draw
+from unspoken.report.svg import FAINT, INK, LINE, PAPER, SERIES, draw, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -185,16 +186,9 @@ def _paths(index: int, run: ReportedRun, inspection: Inspection) -> Picture | No
                 # the last thought carries its answer; those before fade towards the first
                 if k == count - 1 and len(answers) <= 26 and all(len(each) <= 3 for each in answers):
                     view.axes.text(
-                        x,
-                        y,
-                        answer,
-                        ha="center",
-                        va="center_baseline",
-                        fontsize=8,
-                        color=INK,
-                        parse_math=False,
-                        zorder=6,
-                    )
+                        x, y, printable(answer), ha="center", va="center_baseline", fontsize=8, color=INK,
+                        parse_math=False, zorder=6,
+                    )  # fmt: skip
                 else:
                     view.axes.plot(
                         x, y, "o", markersize=4.5, color=colour(k % len(SERIES)), markeredgecolor=PAPER,
@@ -322,7 +316,7 @@ def _thoughts(count: int) -> str:
 
 
 def _of(run: ReportedRun) -> str:
-    return f" of {fitted(run.label, 24)}"
+    return f" of {apart(fitted(run.label, 24))}"
 
 
 def _how_good(name: str) -> tuple[int, str]:

@@ -157,6 +157,15 @@ def test_text_of_an_audit_or_an_inspection_never_comes_alive(runs, tmp_path, att
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
 
 
+@pytest.mark.parametrize("answer", ["\x01", "\x00a", "\ud800", "\uffff", "\n", "<b>", "$x$"])
+def test_an_answer_of_any_letters_is_drawn(runs, tmp_path, answer):
+    """Short answers stand in the picture of the paths of thoughts."""
+    changed(runs[0], "inspection.json", lambda values: values["geometry"]["pca"]["answers"].__setitem__(0, answer))
+    page = Page(page_of(runs[:1], tmp_path))
+    assert "Paths of thoughts of hops-coconut" in page.text
+    assert not page.open
+
+
 @pytest.mark.parametrize(("name", "verb"), [("audit.json", "audit"), ("inspection.json", "inspect")])
 def test_a_study_of_other_weights_is_refused(runs, name, verb):
     changed(runs[0], name, lambda values: values.update(model_sha256="0" * 64))
