@@ -280,7 +280,7 @@ def _attention(subject: Subject, recorded: Recorded, omitted: list[dict[str, str
         {
             "layer": layer,
             "thought": thought,
-            "n": len(groups["thoughts"]),
+            "n": len(groups["itself"]),
             "groups": {group: float(np.mean(shares)) for group, shares in groups.items()},
         }
         for (layer, thought), groups in sums.items()

@@ -160,9 +160,9 @@ def shapes_of(run: ReportedRun, story: Story) -> list[tuple[int, int]]:
 
 
 def groups_of(attention: Sequence[Attention]) -> list[str]:
-    """What thoughts look at, images and facts first."""
+    """What thoughts look at, in the order in which it is read."""
     facts_of_graphs = ["optimal", "frontier", "reachable", "unreachable"]
-    known = ["images", *facts_of_graphs, "all facts", "question", "markers", "thoughts"]
+    known = ["start", "images", *facts_of_graphs, "all facts", "question", "markers", "other thoughts", "itself"]
     found = {group for each in attention for group, share in each.groups.items() if share > 0}
     return sorted(found, key=lambda group: (known.index(group) if group in known else len(known), group))
 

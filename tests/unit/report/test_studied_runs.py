@@ -130,6 +130,29 @@ def test_figures_and_tables_tell_what_the_files_hold(runs, tmp_path):
     assert "Warning of hops-coconut at step 30: look at <b>this</b>" in words
 
 
+def test_the_places_of_attention_and_tracing_are_named_for_what_they_are(runs, tmp_path):
+    """No marker stands behind the thoughts of hops, and pause slots hold constants: the last one writes the answer."""
+    for run in runs:
+        looked = json.loads((run / "inspection.json").read_text())
+        names = looked["tracing"]["positions"]
+        assert names == ["question", "thought 1", "thought 2", "thought 3", "thought 4, which writes the answer"]
+        assert looked["tracing"]["effect"][-1][-1] == pytest.approx(1.0, abs=1e-5)
+        words = Page(page_of([run], tmp_path)).text
+        assert f"after {' '.join(names)}" in words
+        assert "The place that writes the answer brings all of it back" in words
+        assert "all facts question other thoughts itself 1, 1" in words
+        assert "Start: the token" not in words, "there is none"
+
+
+def test_attention_is_shown_in_the_order_of_the_sequence(runs, tmp_path):
+    groups = {"itself": 0.1, "other thoughts": 0.1, "start": 0.5, "question": 0.1, "all facts": 0.2, "markers": 0.0}
+    entry = {"layer": 1, "thought": 1, "n": 9, "groups": groups}
+    changed(runs[0], "inspection.json", lambda values: values.update(attention=[entry]))
+    words = Page(page_of(runs[:1], tmp_path)).text
+    assert "layer, thought start all facts question other thoughts itself 1, 1 0.50 0.20 0.10 0.10 0.10" in words
+    assert "Start: the token that begins every sequence." in words
+
+
 @pytest.mark.parametrize("attack", ATTACKS[:8])
 def test_text_of_an_audit_or_an_inspection_never_comes_alive(runs, tmp_path, attack):
     def change_inspection(values):
