@@ -42,10 +42,10 @@ def table(inspection: Mapping[str, Any]) -> str:
     ]
     lines.append(f"           embeddings {geometry['embedding_norm']['mean']:>4.2f}")
     if inspection["probes"]:
-        lines += ["", "probes     thought  target         accuracy  control  majority"]
+        lines += ["", "probes     thought  target         accuracy  question  majority"]
         lines += [
             f"           {each['thought']:>7}  {each['target']:<13}  {each['accuracy']:>8.3f}  "
-            f"{each['control_accuracy']:>7.3f}  {each['majority']:>8.3f}"
+            f"{each['control_accuracy']:>8.3f}  {each['majority']:>8.3f}"
             for each in inspection["probes"]
         ]
     lines += ["", "outcomes   after k  accuracy  words  classes"]

@@ -30,7 +30,7 @@ class Point:
         x: Number of the thought, or of thoughts.
         share: What was measured.
         interval: Its interval.
-        control: The same with shuffled labels.
+        control: What it is held against.
         control_interval: Its interval.
     """
 
@@ -93,7 +93,10 @@ def _probe(looked: Sequence[Looked], target: str) -> Picture | None:
         for index, _, inspection in looked
     }
     title = f"What a linear probe reads off a thought: {target}"
-    caption = "Accuracy on questions that it was not fitted on. Hollow: fitted to labels of other questions."
+    caption = (
+        "Accuracy on questions that it was not fitted on. Hollow: the same probe on the words of the question, in any "
+        "order; what is read off a thought no better than that needs no thought."
+    )
     return _beside_control(f"probe-{target.split()[-1]}", title, caption, "thought", looked, points)
 
 

@@ -101,7 +101,7 @@ def test_a_long_name_of_a_place_widens_its_column_alone():
 def test_probes_stand_between_geometry_and_outcomes():
     lines = table(inspection()).splitlines()
     start = next(place for place, line in enumerate(lines) if line.startswith("probes"))
-    assert lines[start].split() == ["probes", "thought", "target", "accuracy", "control", "majority"]
+    assert lines[start].split() == ["probes", "thought", "target", "accuracy", "question", "majority"]
     assert lines[start + 1].split() == ["1", "the", "answer", "0.750", "0.250", "0.375"]
     assert (lines[start - 1], lines[start + 2]) == ("", "")
     assert [line for place, line in enumerate(lines) if not start <= place < start + 3] == table(
