@@ -46,6 +46,13 @@ def originals(tmp_path_factory):
     return folder
 
 
+PROBE = {
+    "thought": 1, "target": "the answer", "n_train": 12, "n_test": 12, "accuracy": 0.75, "interval": [0.5, 0.9],
+    "control_accuracy": 0.5, "control_interval": [0.25, 0.75], "majority": 0.25, "above_control": 0.25,
+}  # fmt: skip
+OLD_PROBE = {name: value for name, value in PROBE.items() if name != "above_control"}
+
+
 @pytest.fixture
 def runs(originals, tmp_path):
     return [shutil.copytree(originals / name, tmp_path / name) for name in ("hops-coconut", "hops-pause")]
@@ -144,6 +151,13 @@ def test_the_places_of_attention_and_tracing_are_named_for_what_they_are(runs, t
         assert "Start: the token" not in words, "there is none"
 
 
+def test_probes_stand_beside_those_of_the_words(runs, tmp_path):
+    changed(runs[0], "inspection.json", lambda values: values.update(probes=[PROBE]))
+    text = page_of(runs[:1], tmp_path)
+    assert "75.0% at 1 (control 50.0%)" in text
+    assert "Hollow: the same probe on the words of the question" in text
+
+
 def test_attention_is_shown_in_the_order_of_the_sequence(runs, tmp_path):
     groups = {"itself": 0.1, "other thoughts": 0.1, "start": 0.5, "question": 0.1, "all facts": 0.2, "markers": 0.0}
     entry = {"layer": 1, "thought": 1, "n": 9, "groups": groups}
@@ -209,6 +223,11 @@ def test_a_study_of_other_weights_is_refused(runs, name, verb):
         ("inspection.json", lambda v: v["examples"][0]["held"].pop(), "not as many sets of nodes"),
         ("inspection.json", lambda v: v["examples"][0]["graph"].update(root=99), "names others"),
         ("inspection.json", lambda v: v["lens"][0].update(top1=2), "less than or equal to 1"),
+        (
+            "inspection.json",
+            lambda v: v.update(probes=[OLD_PROBE]),
+            "above_control: field required; run `unspoken insp",
+        ),
     ],
 )
 def test_a_damaged_study_is_refused_with_what_is_wrong(runs, name, change, reason):
