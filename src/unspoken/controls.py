@@ -12,31 +12,31 @@ class Control:
     Attributes:
         short: What stands in the place of the thoughts, in a table or beside a bar.
         phrase: The same in a sentence.
-        takes: What it takes away: thoughts as such, what they hold, what is seen, or its order.
+        of: What it changes: the thoughts, or what the model sees.
     """
 
     short: str
     phrase: str
-    takes: Literal["thoughts", "contents", "images", "order"] = "contents"
+    of: Literal["thoughts", "images"] = "thoughts"
 
     @property
     def is_of_images(self) -> bool:
         """Whether it changes what the model sees, and leaves its thoughts alone."""
-        return self.takes in ("images", "order")
+        return self.of == "images"
 
 
 CONTROLS = {
-    "zero": Control("zeroed", "with its thoughts zeroed", "thoughts"),
-    "removed": Control("taken out", "with its thoughts taken out", "thoughts"),
+    "zero": Control("zeroed", "with its thoughts zeroed"),
+    "removed": Control("taken out", "with its thoughts taken out"),
     "mean": Control("mean thought", "with the mean thought in place of each"),
     "noise": Control("noise", "with noise in place of its thoughts"),
     "another_row": Control("another row's", "with the thoughts of another question"),
     "no_image": Control("no image", "without its images", "images"),
     "blank_image": Control("blank image", "with a blank image in place of each", "images"),
     "another_image": Control("another's image", "with the images of another question", "images"),
-    "shuffled_images": Control("another order", "with its images in another order", "order"),
+    "shuffled_images": Control("another order", "with its images in another order", "images"),
 }
-"""By name, in the order in which they are told; the first one measured stands for all where there is room for one."""
+"""By name, in the order in which they are told."""
 
 THOUGHT_CONTROLS = tuple(name for name, control in CONTROLS.items() if not control.is_of_images)
 IMAGE_CONTROLS = tuple(name for name, control in CONTROLS.items() if control.is_of_images)

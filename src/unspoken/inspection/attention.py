@@ -1,5 +1,7 @@
 """Where a thought looks: the attention from its position to the facts of the question, by their part in the search.
 
+What begins a sequence is a group of its own: much attention often rests there that means nothing.
+
 For the thought that stands for d steps, a fact (an edge from u to v) is `optimal` when it is step d of a shortest path,
 `frontier` when u is d - 1 steps from the root otherwise, `reachable` when u is nearer, else `unreachable`
 (arXiv:2505.12514 calls these edge groups).
@@ -80,6 +82,8 @@ def attention_by_group(
     spans, end = premise_spans(row)
     edges = [None if example.graph is None else edge_of(premise, example.graph) for premise in example.premises]
     is_image_L = torch.from_numpy(np.isin(prompt.input_ids, () if image_id is None else image_id))
+    begin, asked = len(row.start), spans[-1].stop if spans else len(row.start)
+    has_start = not bool(is_image_L[:begin].all())
     for layer, weights_LL in enumerate(weights, 1):
         for k in range(prompt.num_thoughts):
             from_thought = weights_LL[first + k].masked_fill(is_image_L, 0)
@@ -92,10 +96,13 @@ def attention_by_group(
                 yield layer, k + 1, kind, sum(each) / len(each)
             if bool(is_image_L.any()):
                 yield layer, k + 1, "images", float(weights_LL[first + k][is_image_L].sum())
-            yield layer, k + 1, "all facts", float(from_thought[: spans[-1].stop if spans else 0].sum())
-            yield layer, k + 1, "question", float(from_thought[spans[-1].stop if spans else 0 : end].sum())
-            yield layer, k + 1, "thoughts", float(from_thought[first : first + k + 1].sum())
+            if has_start:
+                yield layer, k + 1, "start", float(from_thought[:begin].sum())
+            yield layer, k + 1, "all facts", float(from_thought[begin:asked].sum())
+            yield layer, k + 1, "question", float(from_thought[asked:end].sum())
             yield layer, k + 1, "markers", float(from_thought[end:first].sum())
+            yield layer, k + 1, "other thoughts", float(from_thought[first : first + k].sum())
+            yield layer, k + 1, "itself", float(from_thought[first + k])
 
 
 def premise_spans(row: TokenizedExample) -> tuple[list[slice], int]:

@@ -26,7 +26,7 @@ from unspoken.inspection.attention import attention_by_group, attention_weights,
 from unspoken.inspection.filled import decoder_layers
 from unspoken.inspection.images import seen_images
 from unspoken.inspection.outcomes import outcomes, written_after
-from unspoken.inspection.probes import probe
+from unspoken.inspection.probes import probe, word_counts
 from unspoken.pretrained import run_to_write
 from unspoken.records import Prediction, Split
 from unspoken.run_directory import INSPECTION, open_run
@@ -280,7 +280,7 @@ def _attention(subject: Subject, recorded: Recorded, omitted: list[dict[str, str
         {
             "layer": layer,
             "thought": thought,
-            "n": len(groups["thoughts"]),
+            "n": len(groups["itself"]),
             "groups": {group: float(np.mean(shares)) for group, shares in groups.items()},
         }
         for (layer, thought), groups in sums.items()
@@ -314,7 +314,7 @@ def _geometry(subject: Subject, recorded: Recorded, omitted: list[dict[str, str]
 
 def _probes(subject: Subject, recorded: Recorded, omitted: list[dict[str, str]], seed: int) -> list[dict[str, Any]]:
     """From each thought: the word of its own step, and the answer."""
-    per_step, found = _per_step(subject), []
+    per_step, counts_NV, found = _per_step(subject), word_counts(recorded.prompts), []
     for k in range(max(map(len, recorded.thoughts))):
         for target in ("its own step", "the answer"):
             words: list[tuple[int, str]] = []
@@ -328,8 +328,10 @@ def _probes(subject: Subject, recorded: Recorded, omitted: list[dict[str, str]],
                 omitted.append({"section": f"probe of thought {k + 1} for {target}", "reason": reason})
                 continue
             thoughts: Tensor = torch.stack([recorded.thoughts[row][k] for row, _ in words])
-            figures = probe(thoughts, torch.tensor([classes[word] for _, word in words]), seed=seed)
-            found.append({"thought": k + 1, "target": target, **asdict(figures), "selectivity": figures.selectivity})
+            labels = torch.tensor([classes[word] for _, word in words])
+            figures = probe(thoughts, labels, counts_NV[[row for row, _ in words]], seed=seed)
+            above = {"above_control": figures.above_control}
+            found.append({"thought": k + 1, "target": target, **asdict(figures), **above})
         subject.progress("probes", k + 1, max(map(len, recorded.thoughts)))
     return found
 

@@ -1,15 +1,23 @@
-"""Linear probes: can a thought's content be read off by a linear map? With a control for what a probe learns anyhow.
+"""Linear probes: can a thought's content be read off by a linear map? Beside each the same map on the question's words.
 
-Shapes: N rows, D width, C classes.
+The control tells what needs no thought: where the words of a question give a label away, by whatever they have to do
+with it, a thought that holds no more than these words shows the same. It is high when that is so. It sees how often
+each word stands in the question, not where; a label that follows from their order is none that it can find. It is not
+the control task of Hewitt and Liang (2019), random labels of words, which tells what a probe can learn by heart.
+
+Shapes: N rows, D width, V different tokens, C classes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from unspoken.evaluation.statistics import wilson
+from unspoken.records import StagedExample
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +29,7 @@ class Probe:
         n_test: Other rows, on which it is measured.
         accuracy: Share of these that it reads right.
         interval: Of the accuracy.
-        control_accuracy: The same for a probe whose labels were handed to other rows.
+        control_accuracy: The same for a probe of the words of the question.
         control_interval: Of the control.
         majority: Accuracy of always saying the commonest label of the fitted rows.
     """
@@ -35,18 +43,27 @@ class Probe:
     majority: float
 
     @property
-    def selectivity(self) -> float:
-        """Accuracy less that of the control (Hewitt and Liang 2019)."""
+    def above_control(self) -> float:
+        """Accuracy less that of the control."""
         return self.accuracy - self.control_accuracy
 
 
-def probe(thoughts_ND: Tensor, labels_N: Tensor, *, seed: int = 0, penalty: float = 1e-2) -> Probe:
-    """Fit on one half of the rows and measure on the other.
+def word_counts(prompts: Sequence[StagedExample]) -> Tensor:
+    """How often each token stands in front of the thoughts, (N, V), for every token that stands there in some row."""
+    questions = [prompt.input_ids[: prompt.first_thought] for prompt in prompts]
+    tokens = np.unique(np.concatenate(questions))
+    counts = [np.bincount(np.searchsorted(tokens, each), minlength=len(tokens)) for each in questions]
+    return torch.from_numpy(np.stack(counts)).float()
+
+
+def probe(thoughts_ND: Tensor, labels_N: Tensor, words_NV: Tensor, *, seed: int = 0, penalty: float = 1e-2) -> Probe:
+    """Fit on one half of the rows and measure on the other, thoughts and words alike.
 
     Args:
         thoughts_ND: One thought of each row.
         labels_N: What it should hold, a class from 0.
-        seed: Of the halves and of the control.
+        words_NV: What the question of each row is made of; see `word_counts`.
+        seed: Of the halves.
         penalty: Weight of the squared norm of the map.
 
     Raises:
@@ -55,26 +72,26 @@ def probe(thoughts_ND: Tensor, labels_N: Tensor, *, seed: int = 0, penalty: floa
     n = len(labels_N)
     if n < 20:
         raise ValueError(f"a probe needs at least 20 rows, found {n}")
-    generator = torch.Generator().manual_seed(seed)
-    order = torch.randperm(n, generator=generator)
+    order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
     train, test = order[: n // 2], order[n // 2 :]
-    shuffled = labels_N[torch.randperm(n, generator=generator)]
-    scaled = (thoughts_ND - thoughts_ND[train].mean(dim=0)) / thoughts_ND[train].std(dim=0).clamp(min=1e-6)
-    classes = int(labels_N.max()) + 1
-    hits = [
-        int((_fit(scaled[train], labels[train], classes, penalty)(scaled[test]) == labels[test]).sum())
-        for labels in (labels_N, shuffled)
-    ]
+    hits, control = (_hits(each, labels_N, train, test, penalty) for each in (thoughts_ND, words_NV))
     commonest = int((labels_N[test] == labels_N[train].mode().values).sum())
     return Probe(
         n_train=len(train),
         n_test=len(test),
-        accuracy=hits[0] / len(test),
-        interval=wilson(hits[0], len(test)),
-        control_accuracy=hits[1] / len(test),
-        control_interval=wilson(hits[1], len(test)),
+        accuracy=hits / len(test),
+        interval=wilson(hits, len(test)),
+        control_accuracy=control / len(test),
+        control_interval=wilson(control, len(test)),
         majority=commonest / len(test),
     )
+
+
+def _hits(x_ND: Tensor, labels_N: Tensor, train: Tensor, test: Tensor, penalty: float) -> int:
+    """Rows of `test` whose label is read right by a map that is fitted to `train`."""
+    scaled = (x_ND - x_ND[train].mean(dim=0)) / x_ND[train].std(dim=0).clamp(min=1e-6)
+    read = _fit(scaled[train], labels_N[train], int(labels_N.max()) + 1, penalty)
+    return int((read(scaled[test]) == labels_N[test]).sum())
 
 
 class _Linear:

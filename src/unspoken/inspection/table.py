@@ -42,10 +42,10 @@ def table(inspection: Mapping[str, Any]) -> str:
     ]
     lines.append(f"           embeddings {geometry['embedding_norm']['mean']:>4.2f}")
     if inspection["probes"]:
-        lines += ["", "probes     thought  target         accuracy  control  majority"]
+        lines += ["", "probes     thought  target         accuracy  question  majority"]
         lines += [
             f"           {each['thought']:>7}  {each['target']:<13}  {each['accuracy']:>8.3f}  "
-            f"{each['control_accuracy']:>7.3f}  {each['majority']:>8.3f}"
+            f"{each['control_accuracy']:>8.3f}  {each['majority']:>8.3f}"
             for each in inspection["probes"]
         ]
     lines += ["", "outcomes   after k  accuracy  words  classes"]
@@ -56,10 +56,11 @@ def table(inspection: Mapping[str, Any]) -> str:
     ]
     tracing = inspection["tracing"]
     if tracing:
-        width = max(len(name) for name in tracing["positions"])
-        lines += ["", "tracing    " + " " * 11 + "  ".join(f"{name:>{width}}" for name in tracing["positions"])]
+        names = tracing["positions"]
+        lines += ["", "tracing    " + " " * 11 + "  ".join(f"{name:>5}" for name in names)]
         lines += [
-            f"           {layer:<10} " + "  ".join(f"{share:>{width}.2f}" for share in row)
+            f"           {layer:<10} "
+            + "  ".join(f"{share:>{max(len(name), 5)}.2f}" for name, share in zip(names, row, strict=True))
             for layer, row in zip(tracing["layers"], tracing["effect"], strict=True)
         ]
     lines += ["", *(f"left out: {each['section']}: {each['reason']}" for each in inspection["omitted"])]

@@ -3,7 +3,8 @@
 Two questions of the same form and different answers are run, each with its own thoughts. Then the second is run again
 with the state of one place, after one layer, taken from the first. How much of the first answer's probability comes
 back shows what that place carries. Thoughts are inputs here: those of the second question stay, except where the place
-is a thought, whose state is then that of the first.
+is a thought, whose state is then that of the first. The place from which the answer is read brings everything back
+after the last layer, whatever stands there.
 
 Shapes: L positions, D width.
 """
@@ -20,6 +21,10 @@ from torch import Tensor, nn
 from unspoken.inspection.filled import decoder_layers, filled
 from unspoken.model import LatentForCausalLM
 from unspoken.records import StagedExample, TokenizedExample, Tokens
+
+WRITES = "which writes the answer"
+"""What is said of a thought that no word stands behind: after the last layer its state is the answer, like any state
+that is read there, so what comes back there tells nothing about thoughts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +117,11 @@ def _places(prompt: StagedExample, num_written: int, image_id: int | None) -> di
     places = {"question": slice(0, first)}
     if images:  # they stand together, with at most the beginning of the sequence in front, equal in all
         places = {"images": slice(images[0], images[-1] + 1), "question": slice(images[-1] + 1, first)}
-    places |= {f"thought {k + 1}": slice(first + k, first + k + 1) for k in range(prompt.num_thoughts)}
+    *earlier, last = (f"thought {k}" for k in range(1, prompt.num_thoughts + 1))
     behind = slice(first + prompt.num_thoughts, len(prompt.input_ids) + num_written)
+    if behind.start == behind.stop:  # then the answer is read where the last thought stands
+        last = f"{last}, {WRITES}"
+    places |= {name: slice(first + k, first + k + 1) for k, name in enumerate([*earlier, last])}
     return places | ({"behind them": behind} if behind.stop > behind.start else {})
 
 

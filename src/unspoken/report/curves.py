@@ -7,6 +7,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, TypeAlias
 
 from unspoken.report.findings import percent
+from unspoken.report.inline import apart
 from unspoken.report.panel import (
     LETTER,
     WIDTH,
@@ -241,7 +242,7 @@ def _gradients(index: int, run: ReportedRun) -> Picture | None:
     caption = "Mean length of the gradient of the loss with respect to each thought. Logarithmic scale."
     if len(thoughts) > MOST_THOUGHTS:
         caption += f" The first {MOST_THOUGHTS} of {len(thoughts)} thoughts."
-    title = f"What learning says to the thoughts of {fitted(run.label, 24)}"
+    title = f"What learning says to the thoughts of {apart(fitted(run.label, 24))}"
     return picture_of(f"gradients-{index}", title, caption, alt, curves, scale)
 
 

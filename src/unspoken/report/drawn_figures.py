@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from unspoken.report.curves import Curve, name_ends
 from unspoken.report.drawn import Drawn, Figures, Worth
 from unspoken.report.findings import are_comparable, percent, with_interval
+from unspoken.report.inline import apart
 from unspoken.report.panel import LETTER, WIDTH, Picture, colour, fitted, line_style, mark, panel
 from unspoken.report.read import ReportedRun
 from unspoken.report.svg import LINE, draw
@@ -66,7 +67,7 @@ def _worth(index: int, run: ReportedRun, drawn: Drawn) -> Picture:
         aside = 2 ** (ASIDE * (number - (len(ways) - 1) / 2))
         points = [(each.num_trajectories * aside, ways_of(each, WAYS)[way]) for each in drawn.figures]
         lines.append(Line(places[way], way, points))
-    title = f"What several trajectories of {fitted(run.label, 24)} are worth"
+    title = f"What several trajectories of {apart(fitted(run.label, 24))} are worth"
     caption = (
         "Single: one of them. Vote: what most say. Likeliest: that of the likeliest text. Oracle: right if any is, "
         "which no way to choose can pass. Bars: 95% intervals."
@@ -92,7 +93,7 @@ def _equal_compute(many: Sequence[Many]) -> Picture:
     if len(set(sizes.values())) == 1:
         numbers = next(iter(sizes.values()))
     else:
-        numbers = "; ".join(f"{fitted(label, 24)} {each}" for label, each in sizes.items())
+        numbers = "; ".join(f"{apart(fitted(label, 24))} {each}" for label, each in sizes.items())
     caption = (
         f"Compare what stands at the same place across. Marks from the left: {numbers} trajectories. A pass computes a "
         "thought or writes a token. Bars: 95% intervals."

@@ -21,7 +21,7 @@ ROW, GAP = 0.2, 0.1
 
 def pictures(runs: Sequence[ReportedRun]) -> list[Picture]:
     """What the answers show."""
-    return [picture for kind in (necessity, cost) if (picture := kind(runs))]
+    return [picture for kind in (controls, cost) if (picture := kind(runs))]
 
 
 def pictures_of_audit(runs: Sequence[ReportedRun]) -> list[Picture]:
@@ -35,8 +35,8 @@ def pictures_of_training(runs: Sequence[ReportedRun]) -> list[Picture]:
     return [picture for picture in (losses, *parts_of_loss(runs), *rewards(runs), checked, *health(runs)) if picture]
 
 
-def necessity(runs: Sequence[ReportedRun]) -> Picture | None:
-    """Accuracy beside accuracy without thoughts: a group of bars for each run."""
+def controls(runs: Sequence[ReportedRun]) -> Picture | None:
+    """Accuracy beside that under each control: a group of bars for each run."""
     groups = [(index, run.label, _conditions(run)) for index, run in enumerate(runs) if run.results]
     if not groups:
         return None
@@ -67,7 +67,7 @@ def necessity(runs: Sequence[ReportedRun]) -> Picture | None:
         f"Filled: as trained. Hollow: the same questions, with something else in the place of the {changed}. "
         "Bars: 95% intervals."
     )
-    return Picture("necessity", draw("necessity", f"{title}. {alt}", WIDTH, inside + 0.5, paint), title, caption)
+    return Picture("controls", draw("controls", f"{title}. {alt}", WIDTH, inside + 0.5, paint), title, caption)
 
 
 def cost(runs: Sequence[ReportedRun]) -> Picture | None:
@@ -105,8 +105,8 @@ def cost(runs: Sequence[ReportedRun]) -> Picture | None:
 
 def _conditions(run: ReportedRun) -> list[tuple[str, Evaluation]]:
     assert run.results, "only evaluated runs are drawn"
-    controls = [(control_named(name).short, run.results.controls[name]) for name in in_order(run.results.controls)]
-    return [("as trained", run.results.figures), *controls]
+    under = [(control_named(name).short, run.results.controls[name]) for name in in_order(run.results.controls)]
+    return [("as trained", run.results.figures), *under]
 
 
 def _bar(view: Panel, figures: Evaluation, y: float, index: int, *, hollow: bool) -> None:

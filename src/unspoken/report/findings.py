@@ -8,17 +8,22 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Literal, Protocol, TypeAlias
 
 from unspoken.controls import CONTROLS, control_named, in_order
 from unspoken.report.captioned import COPIED, FLOOR, TRAINED, Captioned, Measure
 from unspoken.report.drawn import Drawn, Figures
+from unspoken.report.inline import apart
 from unspoken.report.read import ReportedRun
 from unspoken.report.recorded import Results
 from unspoken.run_directory import RECIPE
 
-Effect: TypeAlias = Literal["needed", "helps", "not shown", "hurts"]
+Effect: TypeAlias = Literal["less", "not shown", "more"]
+"""How an accuracy compares with another one."""
+
+ASK = "whether they are needed: `unspoken audit RUN`"
+"""What a control of thoughts cannot tell: docs/decisions/0012-needed-means-every-replacement.md."""
 
 
 class Measured(Protocol):
@@ -67,27 +72,27 @@ def with_interval(figures: Measured) -> str:
     return f"{percent(figures.accuracy)} [{_number(low)}, {_number(high)}]"
 
 
-def effect(trained: Measured, without: Measured) -> Effect:
-    """What taking something away does to the accuracy.
-
-    Returns:
-        "needed" when it takes at least half of the accuracy, by the near ends of both intervals; "helps" when the
-        intervals do not touch; "hurts" when they do not touch the other way round; else "not shown".
-    """
-    if without.interval[1] < trained.interval[0]:
-        return "needed" if without.interval[1] <= trained.interval[0] / 2 else "helps"
-    return "hurts" if without.interval[0] > trained.interval[1] else "not shown"
+def effect(trained: Measured, other: Measured) -> Effect:
+    """Whether another accuracy is less or more than that as trained; only where their intervals do not touch."""
+    if other.interval[1] < trained.interval[0]:
+        return "less"
+    return "more" if other.interval[0] > trained.interval[1] else "not shown"
 
 
 def finding(name: str, results: Results) -> str:
-    """What one run shows, as a clause without its questions: `coconut answers ...`."""
-    trained, controls = results.figures, in_order(results.controls)
-    text = f"{name} answers {with_interval(trained)} correctly"
-    if not trained.thoughts_per_answer:
+    """What one run shows, as a clause without its questions: `coconut answers ...`.
+
+    Of several controls of its thoughts the mildest is told: a model may break on any that it has never seen.
+    """
+    text = f"{name} answers {with_interval(results.figures)} correctly"
+    if not results.figures.thoughts_per_answer:
         return f"{text}; it has no thoughts to take away."
-    if not controls:
+    mildest, among = _mildest(results), len(_of_thoughts(results))
+    if mildest is None:
         return f"{text}; it was not measured without its thoughts."
-    return f"{text}; {_consequence(results, controls[:1])}."
+    chosen = f", the mildest of {among} controls," if among > 1 else ""
+    left = f"{_phrase(mildest)}{chosen} {with_interval(results.controls[mildest])}"
+    return f"{text}; {left}{_beside_trained(results, [mildest])}; {ASK}."
 
 
 def about(run: ReportedRun) -> list[str]:
@@ -133,7 +138,7 @@ def _under_controls(captions: Captioned) -> list[str]:
     if "cider_d" not in trained:
         return []
     told = [
-        f"{control_named(name).phrase} {_plain(others[name]['cider_d'])}, "
+        f"{_phrase(name)} {_plain(others[name]['cider_d'])}, "
         f"{_beside(others[name]['cider_d'], trained['cider_d'])} that as trained"
         for name in in_order(others.keys() & CONTROLS.keys())
         if "cider_d" in others[name]
@@ -153,13 +158,15 @@ def _plain(measure: Measure) -> str:
 
 
 def control_findings(results: Results) -> list[str]:
-    """What the further controls of a run show: sentences that follow `finding`, one for each consequence."""
-    groups: dict[tuple[str, Effect], list[str]] = {}
-    for name in in_order(results.controls)[1:]:
-        key = (control_named(name).takes, effect(results.figures, results.controls[name]))
-        groups.setdefault(key, []).append(name)
-    sentences = [_consequence(results, names) for names in groups.values()]
-    return [f"{sentence[0].upper()}{sentence[1:]}." for sentence in sentences]
+    """What the controls show that `finding` does not tell: a sentence for each effect."""
+    groups: dict[Effect, list[str]] = {}
+    for name in in_order(results.controls.keys() - {_mildest(results)}):
+        groups.setdefault(effect(results.figures, results.controls[name]), []).append(name)
+    sentences = []
+    for names in groups.values():
+        left = ", ".join(f"{_phrase(name)} {with_interval(results.controls[name])}" for name in names)
+        sentences.append(f"{left[0].upper()}{left[1:]}{_beside_trained(results, names)}.")
+    return sentences
 
 
 def comparison(figures: Mapping[str, Measured]) -> str:
@@ -191,10 +198,9 @@ def worth_of_many(name: str, drawn: Drawn) -> str:
         return f"{asked} one trajectory of {name}, drawn by chance, is right on {one}."
     points = math.floor(1000 * (most.vote.interval[0] - most.single.interval[1])) / 10
     meaning = {
-        "needed": "a vote does worse than one",
-        "helps": "a vote does worse than one",
+        "less": "a vote does worse than one",
         "not shown": "the intervals overlap, so these rows do not show that a vote helps",
-        "hurts": f"a vote helps{f' by at least {points} points' if points > 0 else ''}",
+        "more": f"a vote helps{f' by at least {points} points' if points > 0 else ''}",
     }[effect(most.single, most.vote)]
     return (
         f"{asked} a vote of {most.num_trajectories} trajectories of {name} is right on {vote}, one of them on {one}: "
@@ -263,45 +269,32 @@ def are_comparable(drawn: Sequence[Drawn]) -> bool:
     return len(drawn) > 1 and len({(each.data_sha256, each.most.n) for each in drawn}) == 1
 
 
-def _consequence(results: Results, names: Sequence[str]) -> str:
-    """What controls of the same consequence leave, and what follows."""
-    trained, left = results.figures, [results.controls[name] for name in names]
-    measured = [
-        f"{control_named(name).phrase} {with_interval(figures)}" for name, figures in zip(names, left, strict=True)
-    ]
-    points = math.floor(1000 * min(trained.interval[0] - figures.interval[1] for figures in left)) / 10
-    by = f" by at least {points} points" if points > 0 else ""
-    meanings = {
-        "thoughts": {
-            "needed": "the thoughts are needed",
-            "helps": f"the thoughts help{by}",
-            "not shown": "the intervals overlap, so these rows do not show that it uses its thoughts",
-            "hurts": "it answers better without them",
-        },
-        "contents": {
-            "needed": "what its own thoughts hold is needed",
-            "helps": f"what its own thoughts hold helps{by}",
-            "not shown": "the intervals overlap, so these rows do not show that it matters what its thoughts hold",
-            "hurts": "it answers better with these than with its own",
-        },
-        "images": {
-            "needed": "what it sees is needed",
-            "helps": f"what it sees helps{by}",
-            "not shown": "the intervals overlap, so these rows do not show that it looks",
-            "hurts": "it answers better so than with its own images",
-        },
-        "order": {
-            "needed": "the order of its images is needed",
-            "helps": f"the order of its images helps{by}",
-            "not shown": "the intervals overlap, so these rows do not show that their order matters",
-            "hurts": "it answers better than with its images in order",
-        },
-    }[control_named(names[0]).takes]
-    return f"{', '.join(measured)}: {meanings[effect(trained, left[0])]}"
+def _of_thoughts(results: Results) -> list[str]:
+    return [name for name in in_order(results.controls) if not control_named(name).is_of_images]
+
+
+def _mildest(results: Results) -> str | None:
+    return max(_of_thoughts(results), key=lambda name: results.controls[name].accuracy, default=None)
+
+
+def _phrase(name: str) -> str:
+    phrase = control_named(name).phrase
+    return phrase if name in CONTROLS else apart(phrase)
+
+
+def _beside_trained(results: Results, names: Sequence[str]) -> str:
+    """How far the accuracies under controls of one effect lie from that as trained, by the near ends of intervals."""
+    trained, others = results.figures, [results.controls[name] for name in names]
+    kind = effect(trained, others[0])
+    if kind == "not shown":
+        return "; the intervals overlap, so these rows show no difference"
+    gaps = [max(trained.interval[0] - each.interval[1], each.interval[0] - trained.interval[1]) for each in others]
+    points = math.floor(1000 * min(gaps)) / 10
+    return f", at least {points} points {kind}" if points > 0 else f", {kind}"
 
 
 def _name(run: ReportedRun) -> str:
-    return run.label if run.method in run.label else f"{run.label} ({run.method})"
+    return apart(run.label if run.method in run.label else f"{run.label} ({run.method})")
 
 
 def _on(results: Results) -> str:
@@ -310,7 +303,7 @@ def _on(results: Results) -> str:
 
 def _questions(n: int, data: str) -> str:
     noun = QUESTIONS.get(data, "question")
-    source = "" if data in QUESTIONS else f" of {PurePath(data).name}"
+    source = "" if data in QUESTIONS else f" of {apart(PurePath(data).name)}"
     return f"{n:,} {noun}{'' if n == 1 else 's'}{source}"
 
 
@@ -318,13 +311,18 @@ def _unmeasured(run: ReportedRun) -> str:
     if run.summary is None:
         done = f"{max(line.step for line in run.lines):,} steps were logged" if run.lines else "nothing was logged yet"
         return (
-            f"{_name(run)} is not trained to its end ({done}); `unspoken train {shlex.quote(str(run.path / RECIPE))} "
-            f"--out {shlex.quote(str(run.path))} --resume` continues it."
+            f"{_name(run)} is not trained to its end ({done}); `unspoken train {_quoted(run.path / RECIPE)} "
+            f"--out {_quoted(run.path)} --resume` continues it."
         )
     return (
         f"{_name(run)} is trained, to stage {run.summary.stage} in {run.summary.last_step:,} steps, but not evaluated; "
-        f"`unspoken eval {shlex.quote(str(run.path))}` gives the rest."
+        f"`unspoken eval {_quoted(run.path)}` gives the rest."
     )
+
+
+def _quoted(path: Path) -> str:
+    """A path in a command."""
+    return apart(shlex.quote(str(path)))
 
 
 def _notes(runs: Sequence[ReportedRun], measured: Sequence[Results]) -> tuple[str, ...]:

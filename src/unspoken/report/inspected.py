@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, PositiveInt, StringConstraints, model_validator
 
-from unspoken.report.audited import Count, Omission, Share
+from unspoken.report.audited import Count, Difference, Omission, Share
 from unspoken.vision.thumbnail import HEAD, MAX_LETTERS
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -192,7 +192,10 @@ class Geometry(BaseModel, frozen=True):
 
 
 class Probe(BaseModel, frozen=True):
-    """What a linear map reads off a thought."""
+    """What a linear map reads off a thought.
+
+    Files of an older kind, whose controls were others, have no `above_control` and are refused.
+    """
 
     thought: PositiveInt
     target: str
@@ -201,6 +204,7 @@ class Probe(BaseModel, frozen=True):
     interval: Interval
     control_accuracy: Share
     control_interval: Interval
+    above_control: Difference
 
 
 class Tracing(BaseModel, frozen=True):

@@ -4,10 +4,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from unspoken.report.inline import apart
 from unspoken.report.inspected import Geometry, Inspection
 from unspoken.report.panel import WIDTH, Panel, Picture, colour, fitted, line_style, mark, panel, percent_axis
 from unspoken.report.read import ReportedRun
-from unspoken.report.svg import FAINT, INK, LINE, PAPER, SERIES, draw
+from unspoken.report.svg import FAINT, INK, LINE, PAPER, SERIES, draw, printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -29,7 +30,7 @@ class Point:
         x: Number of the thought, or of thoughts.
         share: What was measured.
         interval: Its interval.
-        control: The same with shuffled labels.
+        control: What it is held against.
         control_interval: Its interval.
     """
 
@@ -92,7 +93,10 @@ def _probe(looked: Sequence[Looked], target: str) -> Picture | None:
         for index, _, inspection in looked
     }
     title = f"What a linear probe reads off a thought: {target}"
-    caption = "Accuracy on questions that it was not fitted on. Hollow: fitted to labels of other questions."
+    caption = (
+        "Accuracy on questions that it was not fitted on. Hollow: the same probe on the words of the question, in any "
+        "order; what is read off a thought no better than that needs no thought."
+    )
     return _beside_control(f"probe-{target.split()[-1]}", title, caption, "thought", looked, points)
 
 
@@ -185,16 +189,9 @@ def _paths(index: int, run: ReportedRun, inspection: Inspection) -> Picture | No
                 # the last thought carries its answer; those before fade towards the first
                 if k == count - 1 and len(answers) <= 26 and all(len(each) <= 3 for each in answers):
                     view.axes.text(
-                        x,
-                        y,
-                        answer,
-                        ha="center",
-                        va="center_baseline",
-                        fontsize=8,
-                        color=INK,
-                        parse_math=False,
-                        zorder=6,
-                    )
+                        x, y, printable(answer), ha="center", va="center_baseline", fontsize=8, color=INK,
+                        parse_math=False, zorder=6,
+                    )  # fmt: skip
                 else:
                     view.axes.plot(
                         x, y, "o", markersize=4.5, color=colour(k % len(SERIES)), markeredgecolor=PAPER,
@@ -322,7 +319,7 @@ def _thoughts(count: int) -> str:
 
 
 def _of(run: ReportedRun) -> str:
-    return f" of {fitted(run.label, 24)}"
+    return f" of {apart(fitted(run.label, 24))}"
 
 
 def _how_good(name: str) -> tuple[int, str]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from unspoken.report.curves import MAX_POINTS, Curve, averaged, course, in_words, is_wide, over_steps, picture_of
+from unspoken.report.inline import apart
 from unspoken.report.panel import Picture, fitted, percent_axis
 from unspoken.report.read import ReportedRun
 
@@ -50,7 +51,7 @@ def _panel(index: int, run: ReportedRun, kind: str) -> Picture | None:
     values = [y for curve in curves for _, y in curve.points]
     shares = kind == "told-apart"
     scale = _as_shares if shares else over_steps(values)
-    title = f"{about} of {fitted(run.label, 24)}"
+    title = f"{about} of {apart(fitted(run.label, 24))}"
     caption += " Logarithmic scale." if not shares and is_wide(values) else ""
     return picture_of(f"{kind}-{index}", title, caption, in_words(curves), curves, scale)
 

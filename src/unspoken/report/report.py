@@ -9,7 +9,6 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from jinja2 import DictLoader, Environment, StrictUndefined
-from markupsafe import Markup, escape
 
 from unspoken import files
 from unspoken.controls import control_named, in_order, taken_away
@@ -21,6 +20,7 @@ from unspoken.report.captioned_figures import AGAINST, WRITTEN, conditions_of, m
 from unspoken.report.drawn_figures import pictures_of_trajectories, ways_of
 from unspoken.report.figures import pictures, pictures_of_audit, pictures_of_training
 from unspoken.report.findings import QUESTIONS, find, percent, with_interval
+from unspoken.report.inline import apart, as_html
 from unspoken.report.inspected import Attention, Example
 from unspoken.report.inspection_figures import pictures_of_contents
 from unspoken.report.panel import fitted, mark_as_text
@@ -82,7 +82,8 @@ def page(runs: Sequence[ReportedRun]) -> str:
     environment.filters |= {
         "interval": with_interval,
         "percent": percent,
-        "code": with_code,
+        "inline": as_html,
+        "apart": apart,
         "shortened": lambda text: fitted(text, MAX_LETTERS),
         "brief": lambda text: fitted(text, MAX_CAPTION),
     }
@@ -128,14 +129,6 @@ def page(runs: Sequence[ReportedRun]) -> str:
     return printable(html)
 
 
-def with_code(text: str) -> Markup:
-    """The text as HTML; what stands between backticks is set as code."""
-    parts = [escape(part) for part in text.split("`")]
-    return Markup("").join(
-        Markup("<code>{}</code>").format(part) if odd % 2 else part for odd, part in enumerate(parts)
-    )
-
-
 def commands(run: ReportedRun) -> list[str]:
     """How to do it again from the recipe on the page."""
     out = shlex.quote(run.path.resolve().name)
@@ -167,9 +160,9 @@ def shapes_of(run: ReportedRun, story: Story) -> list[tuple[int, int]]:
 
 
 def groups_of(attention: Sequence[Attention]) -> list[str]:
-    """What thoughts look at, images and facts first."""
+    """What thoughts look at, in the order in which it is read."""
     facts_of_graphs = ["optimal", "frontier", "reachable", "unreachable"]
-    known = ["images", *facts_of_graphs, "all facts", "question", "markers", "thoughts"]
+    known = ["start", "images", *facts_of_graphs, "all facts", "question", "markers", "other thoughts", "itself"]
     found = {group for each in attention for group, share in each.groups.items() if share > 0}
     return sorted(found, key=lambda group: (known.index(group) if group in known else len(known), group))
 
@@ -243,4 +236,4 @@ def _environment(when: str, values: Mapping[str, Any]) -> dict[str, str]:
 
 def _title(runs: Sequence[ReportedRun]) -> str:
     tasks = dict.fromkeys(run.resolved.recipe.task.name for run in runs)
-    return f"{', '.join(tasks)}: {', '.join(run.label for run in runs)}"
+    return f"{', '.join(map(apart, tasks))}: {', '.join(apart(run.label) for run in runs)}"

@@ -108,12 +108,12 @@ def test_the_former_way_of_attention_is_put_back(setup):
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_the_four_places_account_for_everything_up_to_the_thought_itself(method):
+def test_the_places_account_for_everything_up_to_the_thought_itself(method):
     setup = Setup("llama", method)
     for row, (tokens, prompt) in enumerate(zip(setup.rows, setup.prompts, strict=True)):
         sums, marks = {}, {}
         for layer, thought, group, share in attention_by_group(setup.weights(row), prompt, tokens, EXAMPLES[row], 1):
-            if group in ("question", "all facts", "thoughts", "markers"):
+            if group in ("question", "all facts", "other thoughts", "itself", "markers"):
                 sums[layer, thought] = sums.get((layer, thought), 0.0) + share
             if group == "markers":
                 marks[layer, thought] = share
@@ -168,7 +168,8 @@ def test_facts_are_averaged_over_their_group_and_places_are_summed(per_step):
         expected[layer, thought, "all facts"] = sum(weights[:20])
         expected[layer, thought, "question"] = sum(weights[20:23])
         expected[layer, thought, "markers"] = weights[23]
-        expected[layer, thought, "thoughts"] = sum(weights[24 : 24 + thought])
+        expected[layer, thought, "other thoughts"] = sum(weights[24 : 24 + thought - 1])
+        expected[layer, thought, "itself"] = weights[24 + thought - 1]
     assert found == pytest.approx(expected)
 
 
@@ -179,9 +180,35 @@ def test_without_a_graph_there_are_places_alone():
     assert [(group, share) for _, _, group, share in found] == [
         ("all facts", 20.0),
         ("question", 3.0),
-        ("thoughts", 1.0),
         ("markers", 1.0),
+        ("other thoughts", 0.0),
+        ("itself", 1.0),
     ]
+
+
+@pytest.mark.parametrize("premises", [(), ((7, 1, 2), (7, 3, 4))])
+def test_what_begins_a_sequence_is_neither_a_fact_nor_the_question(premises):
+    """Much attention rests on the first position, whatever stands there."""
+    row = tokenized(start=(36,), premises=premises, questions=[(8, 9, 10)])
+    prompt = Coconut().prompt(row, 0, TOKENS, 2)
+    weights = torch.zeros(len(prompt.input_ids), len(prompt.input_ids))
+    weights[:, 0], weights[:, 1] = 0.75, 0.25
+    example = Example("row", "?", (), "d", ("r a", "r b")[: len(premises)])
+    found = {
+        (thought, group): share for _, thought, group, share in attention_by_group([weights], prompt, row, example, 1)
+    }
+    for thought in (1, 2):
+        assert found[thought, "start"] == 0.75
+        assert found[thought, "all facts"] == (0.25 if premises else 0.0)
+        assert found[thought, "question"] == (0.0 if premises else 0.25)
+
+
+def test_a_thought_itself_is_no_other_thought():
+    _, row, prompt = diamond(3)
+    weights = torch.eye(len(prompt.input_ids))
+    found = attention_by_group([weights], prompt, row, Example("row", "?", (), "d", PREMISES), 1)
+    shares = {(thought, group): share for _, thought, group, share in found if share}
+    assert shares == {(1, "itself"): 1.0, (2, "itself"): 1.0, (3, "itself"): 1.0}
 
 
 def test_without_premises_all_before_the_marker_is_question():

@@ -78,18 +78,30 @@ def test_every_section_is_written():
         "outcomes   after k  accuracy  words  classes",
         "                 2     0.750    3.5  correct path 0.75, hallucination 0.25",
         "",
-        "tracing                question  thought 1",
-        "           embeddings      1.00       0.25",
-        "           layer 1        -0.12       0.50",
+        "tracing               question  thought 1",
+        "           embeddings     1.00       0.25",
+        "           layer 1       -0.12       0.50",
         "",
         "left out: attention: this decoder does not show it",
     ]
 
 
+def test_a_long_name_of_a_place_widens_its_column_alone():
+    places = ("question", "thought 1, which writes the answer")
+    found = asdict(Trace(("embeddings",), places, ((0.125, 0.5),), 9))
+    lines = table(inspection(tracing=found)).splitlines()
+    start = next(place for place, line in enumerate(lines) if line.startswith("tracing"))
+    heading, row = lines[start : start + 2]
+    assert heading == "tracing    " + " " * 11 + "question  thought 1, which writes the answer"
+    assert row.split() == ["embeddings", "0.12", "0.50"]
+    assert len(row) == len(heading)
+    assert row[: heading.index("question") + len("question")].endswith("0.12")
+
+
 def test_probes_stand_between_geometry_and_outcomes():
     lines = table(inspection()).splitlines()
     start = next(place for place, line in enumerate(lines) if line.startswith("probes"))
-    assert lines[start].split() == ["probes", "thought", "target", "accuracy", "control", "majority"]
+    assert lines[start].split() == ["probes", "thought", "target", "accuracy", "question", "majority"]
     assert lines[start + 1].split() == ["1", "the", "answer", "0.750", "0.250", "0.375"]
     assert (lines[start - 1], lines[start + 2]) == ("", "")
     assert [line for place, line in enumerate(lines) if not start <= place < start + 3] == table(

@@ -160,11 +160,28 @@ def test_at_the_last_layer_the_place_that_is_read_brings_everything_back_and_no_
     assert all(any(abs(share) > 1e-3 for share in effects[:3]) for effects in found.effect[:-1])
 
 
-def test_where_nothing_stands_behind_them_the_last_thought_is_read():
+LAST = "thought 2, which writes the answer"
+
+
+def test_where_nothing_stands_behind_them_the_last_thought_is_read_and_named_so():
+    """A position from which the answer is read brings it back even where all questions have the same thoughts."""
     setup = Setup(rows=[(4, [5, 0], 2), (4, [6, 0], 2)], markers=False)
     found = trace(setup.model, telling(setup.model, setup.pairs()))
-    assert found.positions == ("question", "thought 1", "thought 2")
+    assert found.positions == ("question", "thought 1", LAST)
     assert found.effect[-1] == pytest.approx((0.0, 0.0, 1.0), abs=1e-5)
+    words = [replace(pair, clean=pair.clean.clone(), corrupt=pair.corrupt.clone()) for pair in setup.pairs()]
+    for pair in words:
+        pair.clean[:, 4:6] = pair.corrupt[:, 4:6] = torch.zeros(16)
+    constant = trace(setup.model, telling(setup.model, words))
+    assert constant.effect[0][2] == pytest.approx(0.0, abs=1e-6), "the thought itself carries nothing"
+    assert constant.effect[-1][2] == pytest.approx(1.0, abs=1e-5), "but there the answer is read"
+
+
+def test_a_last_thought_with_words_behind_it_writes_nothing():
+    """The answers share their first word, which is read behind the thoughts."""
+    setup = Setup(rows=[(4, [5, 6, 0], 2), (4, [5, 7, 0], 2)], markers=False)
+    (pair,) = setup.pairs()
+    assert list(pair.places) == ["question", "thought 1", "thought 2", "behind them"]
 
 
 def test_a_place_that_both_questions_share_brings_nothing_back_where_it_is_read(setup):
@@ -261,5 +278,5 @@ def test_all_pairs_have_the_same_places_also_where_nothing_stands_behind_the_tho
     thoughts = record(model, prompts, ["a"] * len(prompts), batch_size=2).thoughts
     found = pairs(model, prompts, thoughts, rows, most=9, seed=0)
     assert len(found) == 2
-    assert {tuple(pair.places) for pair in found} == {("question", "thought 1", "thought 2")}
+    assert {tuple(pair.places) for pair in found} == {("question", "thought 1", LAST)}
     assert trace(model, found) is None or trace(model, found).n == 2

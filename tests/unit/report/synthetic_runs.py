@@ -6,6 +6,7 @@ from pathlib import Path
 
 from unspoken.evaluation.statistics import wilson
 from unspoken.records import Evaluation, Prediction
+from unspoken.report.inline import BEGIN, END
 
 ENVIRONMENT = {
     "python": "3.11.7",
@@ -125,6 +126,11 @@ def log(stages, epochs, losses, accuracies):
         for _ in range(2 if epoch == total - 1 else 1):
             yield {"step": 200 * (epoch + 1), "epoch": epoch + 1.0, "stage": stage, **validation}
     yield {"step": 200 * total, "epoch": float(total), "stage": stages[-1], "train_runtime": 1.0, "train_loss": 0.5}
+
+
+def bare(text):
+    """A sentence without the invisible marks around the names in it."""
+    return text.replace(BEGIN, "").replace(END, "")
 
 
 def answer(verdict="right", question="a b c ?", text="### d", expected="d", id="row-0"):

@@ -82,8 +82,8 @@ def test_only_what_there_is_to_show_is_drawn(tmp_path):
     trained = build_run(tmp_path / "c")
     begun = build_run(tmp_path / "d", finished=False)
     (begun / "metrics.jsonl").unlink()
-    assert names_of([evaluated]) == ["necessity", "loss", "validation"]
-    assert names_of([evaluated, other]) == ["necessity", "cost", "loss", "validation"]
+    assert names_of([evaluated]) == ["controls", "loss", "validation"]
+    assert names_of([evaluated, other]) == ["controls", "cost", "loss", "validation"]
     assert names_of([trained]) == ["loss", "validation"]
     assert names_of([begun]) == []
 
@@ -95,13 +95,13 @@ def texts(picture):
 def test_figures_say_what_they_show(tmp_path):
     a = build_run(tmp_path / "a", trained=figures(989, 1000), controls={"zero": figures(132, 1000)})
     b = build_run(tmp_path / "b", method="cot", trained=figures(994, 1000, thoughts=0), stages=(0,), epochs=6)
-    necessity, cost = pictures(read_runs([a, b]))
+    controls, cost = pictures(read_runs([a, b]))
     loss, validation = pictures_of_training(read_runs([a, b]))
-    assert {"a", "as trained", "98.9%", "zeroed", "13.2%", "b", "99.4%"} <= set(texts(necessity))
+    assert {"a", "as trained", "98.9%", "zeroed", "13.2%", "b", "99.4%"} <= set(texts(controls))
     assert {"a", "b"} <= set(texts(cost))
     for curves in (loss, validation):
         assert {"a", "b", "stage", "0", "1", "2"} <= set(texts(curves))
-    assert "a: as trained 98.9% [98.0, 99.4], zeroed 13.2% [11.2, 15.4]" in necessity.svg
+    assert "a: as trained 98.9% [98.0, 99.4], zeroed 13.2% [11.2, 15.4]" in controls.svg
     assert "b: 99.4% [98.7, 99.7] in 2.0 passes" in cost.svg
     assert "a: from 2 to 0.0833 in 1,200 steps" in loss.svg
     assert "a: 85.7% after epoch 6, at best 85.7%" in validation.svg

@@ -94,8 +94,9 @@ def test_the_page_holds_what_the_runs_hold(runs, tmp_path):
     page = Page(write(runs, tmp_path))
     assert not page.open
     assert "On 1,000 held-out questions cot has the highest accuracy, 99.4% [98.7, 99.7]" in page.text
-    assert "with its thoughts zeroed 13.2% [11.2, 15.4]: the thoughts are needed" in page.text
-    assert "do not show that it uses its thoughts" in page.text
+    assert "with the mean thought in place of each, the mildest of 2 controls, 14.0% [12.0, 16.3]" in page.text
+    assert ", at least 81.7 points less; whether they are needed: unspoken audit RUN" in page.text
+    assert "29.0% [26.3, 31.9]; the intervals overlap, so these rows show no difference" in page.text
     assert "98.9% [98.0, 99.4] 13.2% [11.2, 15.4] 14.0% [12.0, 16.3] 2.0 4.0 6.0 406,912" in page.text
     assert "99.4% [98.7, 99.7] has no thoughts 2.0 0.0 2.0 406,912" in page.text
     assert "29.0% [26.3, 31.9] not measured" in page.text
@@ -175,7 +176,7 @@ def test_text_of_a_run_never_comes_alive(tmp_path, attack):
     plain_rows = [answer(verdict) for verdict in ("right", "wrong", "no answer")]
     plain = build_run(
         tmp_path / ("x" * len(name)), method="m", task="t", trained=figures(9, 10),
-        controls={"zero": figures(1, 10), "other": figures(2, 10)}, predictions=plain_rows,
+        controls={"zero": figures(1, 10), "other": figures(2, 10)}, predictions=plain_rows, data="rows.json",
     )  # fmt: skip
     text = write([hostile], tmp_path)
     page = Page(text)

@@ -46,6 +46,13 @@ def originals(tmp_path_factory):
     return folder
 
 
+PROBE = {
+    "thought": 1, "target": "the answer", "n_train": 12, "n_test": 12, "accuracy": 0.75, "interval": [0.5, 0.9],
+    "control_accuracy": 0.5, "control_interval": [0.25, 0.75], "majority": 0.25, "above_control": 0.25,
+}  # fmt: skip
+OLD_PROBE = {name: value for name, value in PROBE.items() if name != "above_control"}
+
+
 @pytest.fixture
 def runs(originals, tmp_path):
     return [shutil.copytree(originals / name, tmp_path / name) for name in ("hops-coconut", "hops-pause")]
@@ -130,6 +137,36 @@ def test_figures_and_tables_tell_what_the_files_hold(runs, tmp_path):
     assert "Warning of hops-coconut at step 30: look at <b>this</b>" in words
 
 
+def test_the_places_of_attention_and_tracing_are_named_for_what_they_are(runs, tmp_path):
+    """No marker stands behind the thoughts of hops, and pause slots hold constants: the last one writes the answer."""
+    for run in runs:
+        looked = json.loads((run / "inspection.json").read_text())
+        names = looked["tracing"]["positions"]
+        assert names == ["question", "thought 1", "thought 2", "thought 3", "thought 4, which writes the answer"]
+        assert looked["tracing"]["effect"][-1][-1] == pytest.approx(1.0, abs=1e-5)
+        words = Page(page_of([run], tmp_path)).text
+        assert f"after {' '.join(names)}" in words
+        assert "The place that writes the answer brings all of it back" in words
+        assert "all facts question other thoughts itself 1, 1" in words
+        assert "Start: the token" not in words, "there is none"
+
+
+def test_probes_stand_beside_those_of_the_words(runs, tmp_path):
+    changed(runs[0], "inspection.json", lambda values: values.update(probes=[PROBE]))
+    text = page_of(runs[:1], tmp_path)
+    assert "75.0% at 1 (control 50.0%)" in text
+    assert "Hollow: the same probe on the words of the question" in text
+
+
+def test_attention_is_shown_in_the_order_of_the_sequence(runs, tmp_path):
+    groups = {"itself": 0.1, "other thoughts": 0.1, "start": 0.5, "question": 0.1, "all facts": 0.2, "markers": 0.0}
+    entry = {"layer": 1, "thought": 1, "n": 9, "groups": groups}
+    changed(runs[0], "inspection.json", lambda values: values.update(attention=[entry]))
+    words = Page(page_of(runs[:1], tmp_path)).text
+    assert "layer, thought start all facts question other thoughts itself 1, 1 0.50 0.20 0.10 0.10 0.10" in words
+    assert "Start: the token that begins every sequence." in words
+
+
 @pytest.mark.parametrize("attack", ATTACKS[:8])
 def test_text_of_an_audit_or_an_inspection_never_comes_alive(runs, tmp_path, attack):
     def change_inspection(values):
@@ -157,6 +194,15 @@ def test_text_of_an_audit_or_an_inspection_never_comes_alive(runs, tmp_path, att
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
 
 
+@pytest.mark.parametrize("answer", ["\x01", "\x00a", "\ud800", "\uffff", "\n", "<b>", "$x$"])
+def test_an_answer_of_any_letters_is_drawn(runs, tmp_path, answer):
+    """Short answers stand in the picture of the paths of thoughts."""
+    changed(runs[0], "inspection.json", lambda values: values["geometry"]["pca"]["answers"].__setitem__(0, answer))
+    page = Page(page_of(runs[:1], tmp_path))
+    assert "Paths of thoughts of hops-coconut" in page.text
+    assert not page.open
+
+
 @pytest.mark.parametrize(("name", "verb"), [("audit.json", "audit"), ("inspection.json", "inspect")])
 def test_a_study_of_other_weights_is_refused(runs, name, verb):
     changed(runs[0], name, lambda values: values.update(model_sha256="0" * 64))
@@ -177,6 +223,11 @@ def test_a_study_of_other_weights_is_refused(runs, name, verb):
         ("inspection.json", lambda v: v["examples"][0]["held"].pop(), "not as many sets of nodes"),
         ("inspection.json", lambda v: v["examples"][0]["graph"].update(root=99), "names others"),
         ("inspection.json", lambda v: v["lens"][0].update(top1=2), "less than or equal to 1"),
+        (
+            "inspection.json",
+            lambda v: v.update(probes=[OLD_PROBE]),
+            "above_control: field required; run `unspoken insp",
+        ),
     ],
 )
 def test_a_damaged_study_is_refused_with_what_is_wrong(runs, name, change, reason):

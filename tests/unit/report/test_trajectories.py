@@ -5,7 +5,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from tests.unit.report.synthetic_runs import build_run, draw_trajectories
+from tests.unit.report.synthetic_runs import bare, build_run, draw_trajectories
 from tests.unit.report.test_page import ATTACKS, LIVE, Page
 
 from unspoken.errors import CheckpointError
@@ -105,7 +105,7 @@ def test_votes_of_runs_on_the_same_questions_stand_over_their_passes(run, cot):
     )
     assert "cot: 40.0% [30.9, 49.8] in 8.0 passes" in picture.svg
     assert {"8", "16", "grpo", "cot"} <= set(texts(picture))
-    assert "Marks from the left: grpo 1, 2, 4; cot 1, 2 trajectories." in picture.caption
+    assert "Marks from the left: grpo 1, 2, 4; cot 1, 2 trajectories." in bare(picture.caption)
 
 
 @pytest.mark.parametrize("other", [{"data_sha256": "0" * 64}, {"n": 50}])
@@ -134,7 +134,7 @@ def test_different_questions_are_not_drawn_beside_each_other(run, cot, tmp_path,
 )  # fmt: skip
 def test_a_vote_is_said_to_help_only_where_the_intervals_do_not_touch(run, rights, meaning):
     draw_trajectories(run, rights, oracle={1: 50, 4: 90})
-    (sentence,) = find(read_runs([run])).details
+    (sentence,) = map(bare, find(read_runs([run])).details)
     assert sentence.startswith("On 100 held-out questions a vote of 4 trajectories of grpo is right on ")
     assert meaning in sentence
     assert sentence.endswith(" At least one of them is right on 90.0% [82.6, 94.5].")
@@ -143,8 +143,9 @@ def test_a_vote_is_said_to_help_only_where_the_intervals_do_not_touch(run, right
 def test_one_drawn_trajectory_is_told_alone(run):
     draw_trajectories(run, {1: 50}, data="validation")
     found = find(read_runs([run]))
-    assert found.details == (
-        "On 100 validation questions one trajectory of grpo, drawn by chance, is right on 50.0% [40.4, 59.6].",
+    (sentence,) = map(bare, found.details)
+    assert sentence == (
+        "On 100 validation questions one trajectory of grpo, drawn by chance, is right on 50.0% [40.4, 59.6]."
     )
     assert any("flatters" in note for note in found.notes)
     assert any("bootstrap" in note for note in found.notes)
@@ -153,7 +154,7 @@ def test_one_drawn_trajectory_is_told_alone(run):
 def test_runs_are_ranked_at_the_passes_that_all_were_given(run, cot):
     draw_trajectories(run, FEW, passes=6.0)
     draw_trajectories(cot, {1: 30, 2: 40, 4: 45, 8: 99}, passes=6.7)
-    assert find(read_runs([run, cot])).details[-1] == (
+    assert bare(find(read_runs([run, cot])).details[-1]) == (
         "Votes of as many trajectories as 24.0 passes for a question, or little more, allow, 4 of grpo (24.0 passes) "
         "and 2 of cot (13.4 passes): grpo has the highest accuracy, 80.0% [71.1, 86.7]; cot lies below."
     )
@@ -162,7 +163,7 @@ def test_runs_are_ranked_at_the_passes_that_all_were_given(run, cot):
 def test_a_little_more_compute_does_not_halve_the_trajectories(run, cot):
     draw_trajectories(run, FEW, passes=6.0)
     draw_trajectories(cot, {1: 30, 2: 40, 4: 75, 8: 99}, passes=6.5)
-    sentence = find(read_runs([run, cot])).details[-1]
+    sentence = bare(find(read_runs([run, cot])).details[-1])
     assert "4 of grpo (24.0 passes) and 4 of cot (26.0 passes): grpo has the highest accuracy" in sentence
     assert "the interval of cot overlaps with its own, so these rows do not show which is better" in sentence
 
