@@ -37,7 +37,7 @@ def contradictions(
     problems: list[Problem] = []
     if model:
         problems += model_problems(model)
-        problems += frozen_decoder_problems(model, thoughts) if not model.train_decoder else []
+        problems += frozen_decoder_problems(model, method, train, thoughts) if not model.train_decoder else []
     if train:
         problems += train_problems(train, method)
         problems += trainer_problems(train.trainer)
