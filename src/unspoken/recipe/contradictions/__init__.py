@@ -55,7 +55,7 @@ def contradictions(
     if model:
         problems += image_problems(task, model, evaluate)
     if model and model.embedding_heads:
-        problems += embedding_head_problems(task, model)
+        problems += embedding_head_problems(task, model, train)
     if isinstance(method, Contrastive):
         problems += contrastive_problems(method, task, model, train, evaluate)
     if adversary:
