@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         out=asked.out or (rehearsed if asked.rehearse else Path("results")),
         device=device,
         precision=asked.precision,
-        peak=peak_of(name) if asked.peak_tflops is None else asked.peak_tflops * 1e12,
+        peak=_peak(name, asked.precision, asked.peak_tflops),
         command=shlex.join(["python", "results/gpu.py", *words]),
         ends=time.monotonic() + 60 * asked.minutes,
     )
@@ -129,13 +129,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     return DONE
 
 
+def _peak(device_name: str | None, precision: str, tflops: float | None) -> float | None:
+    """Operations a second of the device at its peak; what is known by name is known in 16 bits alone."""
+    if tflops is not None:
+        return tflops * 1e12
+    return peak_of(device_name) if precision == "bf16" else None
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=9.0, help="after which a call stops; default: 9")
     parser.add_argument("--jobs", nargs="+", choices=JOBS, default=JOBS)
     parser.add_argument("--seeds", nargs="+", type=int, help="of superposition; default: 0 to 4")
     parser.add_argument("--precision", choices=("bf16", "fp32"), default="bf16")
-    parser.add_argument("--peak-tflops", type=float, metavar="T", help="of the device; default: by its name, if known")
+    parser.add_argument("--peak-tflops", type=float, metavar="T", help="of the device; default: by its name in bf16")
     parser.add_argument("--released-symbols", type=Path, metavar="FILE", help="released ProsQA rows in symbols")
     parser.add_argument("--released-words", type=Path, metavar="FILE", help="released ProsQA rows in words")
     parser.add_argument("--runs", type=Path, metavar="DIR", help="what is kept between calls; default: runs/gpu")

@@ -10,6 +10,8 @@ from unspoken.files import read_json, write_json
 
 EVERY = 0.5
 """Seconds between two looks."""
+KEPT_EVERY = 5.0
+"""Seconds of which a call that is killed loses no more."""
 
 
 class Stopwatch:
@@ -27,13 +29,12 @@ class Stopwatch:
         before = read_json(kept) if kept.is_file() else {"seconds": 0.0, "validations": []}
         self.before: float = before["seconds"]
         self.validations: list[dict[str, Any]] = before["validations"]
-        self.read_up_to = 0
         self.stopped = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> "Stopwatch":
         """Start it."""
-        self.start = time.monotonic()
+        self.start = self.kept_at = time.monotonic()
         self.thread.start()
         return self
 
@@ -46,20 +47,17 @@ class Stopwatch:
 
     def _watch(self) -> None:
         while not self.stopped.wait(EVERY):
-            if self._look():
+            if self._look() or time.monotonic() >= self.kept_at + KEPT_EVERY:
                 self._keep()
 
     def _look(self) -> bool:
         """Whether there are new validations in the log."""
         if not self.log.is_file():
             return False
-        data = self.log.read_bytes()
-        if len(data) < self.read_up_to:  # a resumed run forgets the steps that it will do again
-            self.read_up_to = 0
-        new, seen = data[self.read_up_to :], {each["step"] for each in self.validations}
-        whole = new[: new.rfind(b"\n") + 1]
-        self.read_up_to += len(whole)
+        # all of it: a run that goes on, and one that ends, writes its log anew
+        whole = self.log.read_bytes().rpartition(b"\n")[0]
         lines = [json.loads(line) for line in whole.splitlines() if b'"eval_accuracy"' in line]
+        seen = {each["step"] for each in self.validations}
         found = [line for line in lines if line["step"] not in seen]
         for line in found:
             step, accuracy = line["step"], line["eval_accuracy"]
@@ -70,4 +68,5 @@ class Stopwatch:
         return self.before + time.monotonic() - self.start
 
     def _keep(self) -> None:
+        self.kept_at = time.monotonic()
         write_json(self.kept, {"seconds": self._seconds(), "validations": self.validations})

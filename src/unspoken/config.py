@@ -55,7 +55,7 @@ class EmbeddingHeadsSettings(Settings):
     """Commit or tag of `space`, when it is a Hugging Face id."""
     image_loss: Literal["mse", "cosine", "info_nce"] = "mse"
     """Of the guess about the next image: squared error a number, 1 - cosine, or the cross entropy of choosing the
-    right one among those of the batch."""
+    right one among those of the step, which must then be one forward pass."""
     text_loss: Literal["mse", "cosine", "info_nce"] = "cosine"
     """Of the guess about the answer."""
     image_weight: NonNegative = 0.5
@@ -68,6 +68,12 @@ class EmbeddingHeadsSettings(Settings):
     """One guess for both instead of two."""
     hidden: PositiveInt = 256
     """Width of the layer between state and guess."""
+
+    @property
+    def compares_rows(self) -> bool:
+        """Whether a loss depends on which rows are in a forward pass together."""
+        losses = ((self.image_loss, self.image_weight), (self.text_loss, self.text_weight))
+        return any(loss == "info_nce" and weight > 0 for loss, weight in losses)
 
 
 class VisionSettings(Settings):
@@ -168,7 +174,7 @@ class AdversarySettings(Settings):
     cached_rows: PositiveInt = 1200
     """Rows of an epoch for which `cached` draws a caption."""
     temperature: Positive = 1.0
-    """Of words that are drawn."""
+    """Of words that are drawn: their logits are divided by it."""
 
 
 class TrainSettings(Settings):

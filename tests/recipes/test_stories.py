@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -78,6 +81,32 @@ def test_the_parts_of_the_loss_are_logged_and_add_up(run):
         expected = row["loss_words"] + 0.5 * row["loss_image"] + 0.5 * row["loss_text"]
         assert row["loss"] == pytest.approx(expected, rel=1e-3)
     assert steps[-1]["loss_text"] < steps[0]["loss_text"]
+
+
+def test_rows_count_alike_however_a_step_is_cut(run, task, clip, tmp_path):
+    """In micro-batches, on several processes, and in what is logged of each part of the loss."""
+    values = values_of(task, clip)
+    values["train"] |= {"micro_batch_size": 2}
+    cut, apart = resolve(values, "test"), resolve(values_of(task, clip), "test")
+    (tmp_path / "apart.yaml").write_text(apart.source)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "unspoken"]
+    command += ["train", str(tmp_path / "apart.yaml"), "--out", str(tmp_path / "apart")]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[:3000]
+    expected = [row for row in read_json_lines(run / "metrics.jsonl") if "loss" in row]
+    for other in (train(cut, tmp_path / "cut"), tmp_path / "apart"):
+        found = [row for row in read_json_lines(other / "metrics.jsonl") if "loss" in row]
+        for one, two in zip(expected, found, strict=True):
+            for part in ("loss", "loss_words", "loss_image", "loss_text"):
+                assert two[part] == pytest.approx(one[part], rel=2e-3, abs=2e-4), (other.name, one["step"], part)
+
+
+def test_compared_rows_are_all_in_one_process(task, clip, tmp_path, monkeypatch):
+    chosen = values_of(task, clip, model={"embedding_heads": {"space": str(clip), "text_loss": "info_nce"}})
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RecipeError, match="info_nce compares all rows of a step, and 2 processes see a part each"):
+        train(resolve(chosen, "test"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_heads_are_measured_beside_their_chance_and_captions_beside_images(run):
@@ -204,6 +233,14 @@ def test_a_plan_says_that_heads_of_a_space_it_cannot_see_are_not_counted(task, c
     assert here.num_parameters - away.num_parameters == 32 * 16 + 16 + 16 * 2 * 16 + 2 * 16
 
 
+def test_a_plan_offers_no_smaller_micro_batches_where_rows_are_compared(task, clip):
+    compared = {"embedding_heads": {"space": str(clip), "hidden": 16, "text_loss": "info_nce"}}
+    plain, comparing = (plan(resolve(values_of(task, clip, model=model), "test")) for model in ({}, compared))
+    assert plain.estimate.smaller
+    assert not comparing.estimate.smaller
+    assert comparing.estimate.memory == plain.estimate.memory
+
+
 WRONG = {
     "heads of a task without a next image": (
         {"task": {"name": "hops"}, "model": {"embedding_heads": {"space": "x"}, "vision": None}},
@@ -214,6 +251,10 @@ WRONG = {
         "with both weights 0",
     ),
     "joint without a CLIP": ({"model": {"vision": {**EYES, "features": "joint"}}}, "set model.vision.path to one"),
+    "rows that are compared in parts": (
+        {"model": {"embedding_heads": {"space": "x", "text_loss": "info_nce"}}, "train": {"micro_batch_size": 4}},
+        "info_nce compares all rows of a step, which cannot be cut into parts",
+    ),
     "a frozen model from scratch": ({"model": {"train_decoder": False}}, "from scratch has to learn"),
     "fusion heads": (
         {"model": {"vision": {**EYES, "fusion": {"heads": 3}}}},
@@ -227,6 +268,7 @@ def test_settings_that_do_not_fit_are_refused(case):
     changes, message = WRONG[case]
     values = values_of({"name": "toy_stories"}, "clip")
     values["model"] |= changes.get("model", {})
+    values["train"] |= changes.get("train", {})
     values["task"] = changes.get("task", values["task"])
     with pytest.raises(RecipeError, match=message):
         resolve(values, "test")

@@ -69,6 +69,16 @@ def test_every_row_is_evaluated_once_and_answered_the_same(runs):
     assert len({row["id"] for row in rows[0]}) == len(rows[0])
 
 
+def test_a_source_that_learns_may_rest_in_steps_without_thoughts(tmp_path):
+    """The first stage has no slots, so nothing asks the source, and no gradient reaches it on any process."""
+    (tmp_path / "recipe.yaml").write_text(RECIPE.replace("epochs: 3", "epochs: 2") + "thoughts: {name: projection}\n")
+    for processes in (1, 2):
+        unspoken(processes, "train", tmp_path / "recipe.yaml", "--out", tmp_path / str(processes))
+    one, two = ([row["loss"] for row in lines(tmp_path / name / "metrics.jsonl") if "loss" in row] for name in "12")
+    assert len(one) == 6
+    assert one == pytest.approx(two, abs=1e-6)
+
+
 CHOOSING = """
 task: {{name: shapes, folder: {folder}, grid: 3, min_objects: 7, max_objects: 8, image_size: 36,
   train_rows: 16, validation_rows: 4, test_rows: 11}}

@@ -102,7 +102,7 @@ class StraightThroughWords(Guesser):
     Forward they are one-hot; backward they are the probabilities that they were drawn from (arXiv:1611.01144).
 
     Args:
-        temperature: Of both.
+        temperature: Of the probabilities.
     """
 
     def __init__(self, temperature: float) -> None:
@@ -137,8 +137,11 @@ class StraightThroughWords(Guesser):
 
 
 def straight_through(logits: Tensor, temperature: float, generator: Generator) -> Tensor:
-    """One token drawn from each distribution, (..., V): one-hot, with the gradient of softened probabilities."""
+    """One token drawn from each distribution, (..., V): one-hot, with the gradient of softened probabilities.
+
+    The logits are divided by the temperature before chance comes in: after it, the same words would be drawn at any.
+    """
     noise = -torch.empty_like(logits).exponential_(generator=generator).log()
-    soft = ((logits + noise) / temperature).softmax(dim=-1)
+    soft = (logits / temperature + noise).softmax(dim=-1)
     hard = functional.one_hot(soft.argmax(dim=-1), soft.size(-1)).to(soft)
     return hard - soft.detach() + soft

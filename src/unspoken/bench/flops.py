@@ -8,6 +8,7 @@ computed in one pass only, so passes cost no arithmetic of their own. What is re
 counted: the share says how much of the device went into learning.
 """
 
+import re
 from itertools import pairwise
 
 import torch
@@ -24,6 +25,7 @@ BACKWARD = 2
 """Products of the backward pass for one of the forward pass: one for what enters it, one for the weight."""
 PEAKS = {
     "H200": 989.5e12,
+    "H200 NVL": 835.5e12,
     "GH200": 989.5e12,
     "H100 80GB HBM3": 989.5e12,
     "H100 PCIe": 756.5e12,
@@ -31,7 +33,7 @@ PEAKS = {
     "L40S": 362e12,
     "L4": 121e12,
 }
-"""Operations a second with numbers of 16 bits, dense, as the maker states them, by a part of the device's name."""
+"""Operations a second with numbers of 16 bits, dense, as the maker states them, by words of the device's name."""
 
 
 def training_flops(model: LatentForCausalLM, batch: Batch) -> int:
@@ -67,12 +69,10 @@ def linear_weights(part: nn.Module) -> int:
 
 
 def peak_of(device_name: str | None) -> float | None:
-    """Operations a second at the peak of a device; None where it is not known."""
-    if device_name is None:
-        return None
-    # the longer name first: an L40S is no L4
-    names = sorted((name for name in PEAKS if name in device_name), key=len)
-    return PEAKS[names[-1]] if names else None
+    """Operations a second in 16 bits at the peak of a device; None where it is not known."""
+    # whole words, for an L40 is no L4; of several the longest
+    names = [name for name in PEAKS if re.search(rf"\b{name}\b", device_name or "")]
+    return PEAKS[max(names, key=len)] if names else None
 
 
 def share_of_peak(flops: float, seconds: float, peak: float | None) -> float | None:

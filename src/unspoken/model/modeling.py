@@ -36,6 +36,7 @@ from unspoken.model.embedding_heads import EmbeddingHeads, states_before_words
 from unspoken.model.loss import first_trained_column, head_logits, next_token_loss, trained_states
 from unspoken.model.passes import Sequence, Single, build_schedule
 from unspoken.model.vision import ImageSlots
+from unspoken.records import IGNORED
 from unspoken.thoughts import ThoughtSource, Vocabulary, build_source
 
 
@@ -369,6 +370,7 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
         images: Tensor | None = None,
         foreseen: Tensor | None = None,
         num_items_in_batch: Tensor | int | None = None,
+        num_rows_in_batch: Tensor | int | None = None,
         **kwargs: Any,
     ) -> LatentCausalLMOutput:
         """States of `LatentModel`, then logits and loss only where they are needed.
@@ -385,8 +387,9 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
                 labels, and with labels none but those of the loss, which are not returned.
             images: See `LatentModel.forward`.
             foreseen: What the heads are to tell, see `EmbeddingHeads.losses`; counts where there are labels.
-            num_items_in_batch: See `next_token_loss`. Of several micro-batches each counts by its words in the losses
-                of the heads, too.
+            num_items_in_batch: See `next_token_loss`.
+            num_rows_in_batch: Rows with labels in the whole optimizer step, by which each of several micro-batches
+                counts in the losses of the heads; where it is not known, each counts by its words.
             **kwargs: See `LatentModel.forward`.
         """
         # with labels, only the logits of the loss are needed
@@ -409,7 +412,7 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
             states_ND, targets_N = trained_states(states_BLD, labels)
             loss = next_token_loss(head_logits(self.lm_head, states_ND, softcap), targets_N, num_items_in_batch)
             if (heads := self.embedding_heads) is not None and foreseen is not None:
-                share = 1 if num_items_in_batch is None else targets_N.numel() / num_items_in_batch
+                share = _share(labels, targets_N, num_items_in_batch, num_rows_in_batch)
                 losses = heads.losses(heads(states_before_words(states_BLD, labels)), foreseen)
                 parts = {"loss_words": loss, **{f"loss_{kind}": share * each for kind, each in losses.items()}}
                 loss = loss + share * sum(heads.weights[kind] * each for kind, each in losses.items())
@@ -425,6 +428,20 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
             num_passes=output.num_passes,
             **parts,
         )
+
+
+def rows_with_words(labels: Tensor) -> Tensor:
+    """How many rows have something to write, a number on their device."""
+    return (labels != IGNORED).any(dim=1).sum()
+
+
+def _share(
+    labels: Tensor, targets: Tensor, num_items: Tensor | int | None, num_rows: Tensor | int | None
+) -> Tensor | float:
+    """The share of a micro-batch in its optimizer step: of its rows, or of its words where only those are counted."""
+    if num_rows is not None:
+        return rows_with_words(labels) / num_rows
+    return 1.0 if num_items is None else targets.numel() / num_items
 
 
 def _first_column_of_head(inputs: Tensor | None, labels: Tensor | None, kept: int | Tensor | None) -> int:

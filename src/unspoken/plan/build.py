@@ -7,21 +7,43 @@ No weights are read and no model is built. The layouts are the method's own, so 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean
 
 from unspoken.methods import Contrastive, Reinforcement
 from unspoken.plan.drawn import drawn_costs
-from unspoken.plan.estimate import ADAPTER_SHARE, NO_IMAGES, Estimate, estimate, megabytes
+from unspoken.plan.estimate import NO_IMAGES, Estimate, Weights, estimate, megabytes
 from unspoken.plan.eyes import Eyes, read_eyes
 from unspoken.plan.heads import head_parameters
 from unspoken.plan.sample import Data, num_special_words, read_data, tokens_per_word, words_in
-from unspoken.plan.shape import Shape, checkpoint_shape, new_shape, num_parameters
+from unspoken.plan.shape import Shape, adapter_parameters, checkpoint_shape, new_shape, num_parameters
 from unspoken.plan.stage_table import Stage, is_final, layouts, positions, stage_table
 from unspoken.plan.updates import Updates, batching_of, read_updates, with_drawing
 from unspoken.processes import num_processes
 from unspoken.recipe import Recipe, sparse
 from unspoken.recipe.batching import Batching, split_batch
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Parameters of a model, as far as they are known.
+
+    Attributes:
+        decoder: With its head.
+        source: Of thoughts.
+        seeing: What makes it see.
+        heads: What guesses vectors.
+    """
+
+    decoder: int
+    source: int
+    seeing: int
+    heads: int
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.decoder + self.source + self.seeing + self.heads
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,16 +110,7 @@ def plan(recipe: Recipe, processes: int | None = None) -> Plan:
     eyes = read_eyes(recipe.model.vision, None if shape is None else shape.width)
     per_word = tokens_per_word(recipe.model.tokenizer or recipe.model.path)
     stages = tuple(stage_table(recipe, data.sample, steps, _slots(eyes), per_word))
-    parameters, of_source = None, 0
-    if shape is not None:
-        seeing = 0 if eyes is None else eyes.num_parameters or 0
-        of_source = _source_parameters(recipe, shape.width)
-        parameters = (
-            num_parameters(shape)
-            + of_source
-            + seeing
-            + (head_parameters(recipe.model.embedding_heads, shape.width) or 0)
-        )
+    parts = None if shape is None else _parts(recipe, shape, eyes)
     return Plan(
         recipe=recipe,
         batching=batching,
@@ -105,11 +118,11 @@ def plan(recipe: Recipe, processes: int | None = None) -> Plan:
         rows=data.rows,
         steps_per_epoch=steps,
         stages=stages,
-        num_parameters=parameters,
+        num_parameters=None if parts is None else parts.total,
         vocabulary=None if shape is None else shape.vocabulary,
         eyes=eyes,
         num_images=data.num_images,
-        estimate=_estimate(recipe, batching, updates, shape, of_source, eyes, data, stages, per_word),
+        estimate=_estimate(recipe, batching, updates, shape, parts, eyes, data, stages, per_word),
         warnings=tuple(_warnings(recipe, data, shape, eyes, stages, per_word)),
     )
 
@@ -189,13 +202,13 @@ def _estimate(
     batching: Batching,
     updates: Updates | None,
     shape: Shape | None,
-    of_source: int,
+    parts: Parts | None,
     eyes: Eyes | None,
     data: Data,
     stages: Sequence[Stage],
     per_word: float,
 ) -> Estimate | None:
-    if shape is None or data.rows is None or math.isnan(stages[0].length):
+    if shape is None or parts is None or data.rows is None or math.isnan(stages[0].length):
         return None
     sizes = [
         (stage.last_epoch - stage.first_epoch + 1, stage.length, stage.num_written * per_word, stage.thoughts[1])
@@ -204,9 +217,6 @@ def _estimate(
     images = NO_IMAGES
     if eyes is not None and data.num_images is not None:
         images = eyes.costs(data.num_images, mean(len(example.images) for example in data.sample), shape.width)
-    share = 1.0 if recipe.model.lora is None else ADAPTER_SHARE
-    if isinstance(recipe.method, Reinforcement) and recipe.method.language_model == "freeze":
-        share = 0.0
     if updates is not None:
         # what will be written is not known: the longest answer is counted
         longest = mean(stage.length - stage.num_written * per_word for stage in stages) + updates.words
@@ -221,13 +231,41 @@ def _estimate(
         sequential=recipe.schedule["name"] == "sequential",
         half=recipe.train.precision != "fp32",
         recomputed=recipe.model.checkpoint_passes,
-        share=share,
+        weights=_weights(recipe, shape, parts),
         images=images,
         drawn=drawn_costs(recipe, data.rows),
     )
+    heads = recipe.model.embedding_heads
+    if heads is not None and heads.compares_rows:
+        found = replace(found, smaller=())  # smaller micro-batches would change what is compared
     if updates is None:
         return found
-    return with_drawing(found, updates, shape, of_source, sizes[0][1], batching.processes, share=share)
+    return with_drawing(found, updates, shape, sizes[0][1], batching.processes)
+
+
+def _weights(recipe: Recipe, shape: Shape, parts: Parts) -> Weights:
+    """What is loaded, trained and saved: all of a model, what stands around its decoder, or that with adapters.
+
+    A checkpoint is a whole model; of one with adapters, and where rewards are learned from, it is what was trained.
+    """
+    method, lora = recipe.method, recipe.model.lora
+    by_rewards = isinstance(method, Reinforcement)
+    frozen = not recipe.model.train_decoder or (isinstance(method, Reinforcement) and method.language_model == "freeze")
+    adapters = 0 if lora is None else adapter_parameters(shape, lora.rank)
+    # rewards reach no more than the policy around a language model that stays, or has adapters
+    around = parts.source if by_rewards else parts.source + parts.seeing + parts.heads
+    trained = adapters + around if lora is not None or frozen else parts.total
+    loaded = parts.total + adapters
+    return Weights(loaded, trained, saved=trained if lora is not None or by_rewards else loaded)
+
+
+def _parts(recipe: Recipe, shape: Shape, eyes: Eyes | None) -> Parts:
+    return Parts(
+        decoder=num_parameters(shape),
+        source=_source_parameters(recipe, shape.width),
+        seeing=0 if eyes is None else eyes.num_parameters or 0,
+        heads=head_parameters(recipe.model.embedding_heads, shape.width) or 0,
+    )
 
 
 def _warnings(

@@ -17,14 +17,31 @@ GPU_FLOPS = {False: 2.0e13, True: 8.0e13}
 PASS_SECONDS = {False: 4.0e-3, True: 1.0e-3}
 """What a layer takes in one pass besides arithmetic, forward and backward, on a CPU and on a GPU."""
 
-BYTES_PER_WEIGHT = 16
-"""fp32 weight, gradient and two moments of Adam."""
+WEIGHT_BYTES = 4
+"""Of each weight, in fp32."""
+GRADIENT_BYTES = 4
+"""Of each weight that is trained."""
+MOMENT_BYTES = 8
+"""Of each weight that is trained: two moments of Adam."""
 STATES_PER_LAYER = 36
 """Numbers kept for the backward pass, in widths of the model, for each layer and position."""
 RUNTIME_BYTES = 0.7e9
 """Python, PyTorch and their libraries."""
-ADAPTER_SHARE = 0.03
-"""Share of the weights that adapters train, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """How many weights there are.
+
+    Attributes:
+        loaded: Of the model, adapters included.
+        trained: Of them, those that learn.
+        saved: Of them, those that a checkpoint holds.
+    """
+
+    loaded: int
+    trained: int
+    saved: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +49,6 @@ class ImageCosts:
     """What images add to a run; nothing for a model that sees none.
 
     Attributes:
-        parameters: Of the model, for seeing.
         beside: Parameters that are loaded and not trained.
         layers: Blocks of an encoder that run in each step.
         operations: For the images of a row, forward and backward.
@@ -41,7 +57,6 @@ class ImageCosts:
         kept: Bytes of all images, as they are kept in memory.
     """
 
-    parameters: int = 0
     beside: int = 0
     layers: int = 0
     operations: float = 0.0
@@ -104,7 +119,7 @@ def estimate(
     sequential: bool,
     half: bool,
     recomputed: bool,
-    share: float,
+    weights: Weights,
     images: ImageCosts = NO_IMAGES,
     drawn: DrawnCosts = NOTHING_DRAWN,
 ) -> Estimate:
@@ -120,12 +135,10 @@ def estimate(
         sequential: Whether each thought takes a pass.
         half: Whether most numbers have 16 bits.
         recomputed: Whether passes are recomputed in the backward pass.
-        share: What share of the weights is trained.
+        weights: Of the whole model.
         images: What images add.
         drawn: What captions add that are drawn; their rows are never cut into micro-batches.
     """
-    decoder = num_parameters(shape)
-    weights = decoder + images.parameters
     on_gpu = Path("/dev/nvidia0").exists()
     operations, overhead, again = 0.0, 0.0, 4 / 3 if recomputed else 1
     for epochs, length, trained, thoughts in stages:
@@ -138,7 +151,8 @@ def estimate(
         layers += drawn.batches * ((passes + drawn.words) * shape.layers + images.layers) / 3
         overhead += epochs * layers * PASS_SECONDS[on_gpu]
     speed = GPU_FLOPS[half] if on_gpu else CORE_FLOPS * _cores() / processes
-    fixed = RUNTIME_BYTES + weights * (4 + (BYTES_PER_WEIGHT - 4) * share) + 4 * images.beside + images.kept
+    fixed = RUNTIME_BYTES + WEIGHT_BYTES * (weights.loaded + images.beside) + images.kept
+    fixed += (GRADIENT_BYTES + MOMENT_BYTES) * weights.trained
     a_row = max(_activations(shape, *stage[1:], half=half, recomputed=recomputed) for stage in stages)
     if drawn.learned:
         captions = [(length - trained + drawn.words, drawn.words, thoughts) for _, length, trained, thoughts in stages]
@@ -152,7 +166,7 @@ def estimate(
             if micro % part == 0 and drawn == NOTHING_DRAWN
         ),
         seconds=(operations / processes + images.once) / speed + overhead,
-        checkpoint=weights * (4 + 8 * share),
+        checkpoint=WEIGHT_BYTES * weights.saved + MOMENT_BYTES * weights.trained,
         basis=_basis(on_gpu, processes, half),
     )
 

@@ -96,7 +96,6 @@ class Eyes:
             states += encoder.layers * encoder.positions * encoder.width * STATES_PER_LAYER
             states += 2 * encoder.layers * encoder.heads * encoder.positions**2 + encoder.pixels
         return ImageCosts(
-            parameters=self.num_parameters,
             # one that learns is loaded first and then copied into the model
             beside=encoder.num_parameters,
             layers=encoder.layers if learns else 0,

@@ -81,6 +81,18 @@ def num_parameters(shape: Shape) -> int:
     return embeddings + shape.layers * (attention + 3 * width * inner + norms) + width
 
 
+def adapter_parameters(shape: Shape, rank: int) -> int:
+    """Parameters of adapters of every linear layer of the blocks, and of the thought tokens, which learn with them."""
+    width, inner = shape.width, shape.inner
+    queries, keys = shape.heads * shape.head_width, shape.kv_heads * shape.head_width
+    if shape.arch == "gpt2":
+        layers = [(width, 3 * width), (width, width), (width, inner), (inner, width)]
+    else:
+        attention = [(width, queries), (width, keys), (width, keys), (queries, width)]
+        layers = [*attention, (width, inner), (width, inner), (inner, width)]
+    return shape.layers * rank * sum(entering + leaving for entering, leaving in layers) + NEW_TOKENS * width
+
+
 def new_shape(model: ModelSettings, vocabulary: int) -> Shape:
     """The shape of a model from scratch, as `model.scratch.new_decoder` builds it."""
     return Shape(

@@ -6,13 +6,10 @@ An update draws trajectories for some questions and learns from all of them; `un
 from dataclasses import dataclass, replace
 
 from unspoken.methods.reinforcement import Reinforcement
-from unspoken.plan.estimate import BYTES_PER_WEIGHT, Estimate
-from unspoken.plan.shape import Shape, num_parameters
+from unspoken.plan.estimate import Estimate
+from unspoken.plan.shape import Shape
 from unspoken.recipe import Recipe
 from unspoken.recipe.batching import Batching
-
-CHECKPOINT_BYTES = 12
-"""Of each weight that is trained: itself and two moments of Adam; what is not trained is in no checkpoint."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +82,19 @@ def batching_of(recipe: Recipe, updates: Updates, processes: int) -> Batching:
     return Batching(processes, questions, -(-share // questions))
 
 
-def with_drawing(
-    found: Estimate, updates: Updates, shape: Shape, policy: int, length: float, processes: int, *, share: float
-) -> Estimate:
+def with_drawing(found: Estimate, updates: Updates, shape: Shape, length: float, processes: int) -> Estimate:
     """An estimate of a supervised step as one of an update: what is drawn needs a cache, and the time is not known.
 
     Args:
         found: Of a step on as many rows as trajectories are in a backward pass together.
         updates: What an update does.
         shape: Of the decoder.
-        policy: Parameters of the thought source.
         length: Mean positions of a whole trajectory.
         processes: Processes of the run.
-        share: What share of the decoder's weights is trained.
     """
     # keys and values, and the room that a growing cache keeps free
     a_trajectory = 2 * 2 * 4 * shape.layers * shape.kv_heads * shape.head_width * length
-    more = -(-updates.drawn // processes) * a_trajectory + BYTES_PER_WEIGHT * policy
+    more = -(-updates.drawn // processes) * a_trajectory
     return replace(
         found,
         memory=found.memory + more,
@@ -109,5 +102,4 @@ def with_drawing(
             (rows, memory + more) for rows, memory in found.smaller if rows and rows % updates.trajectories == 0
         ),
         seconds=None,
-        checkpoint=CHECKPOINT_BYTES * (share * num_parameters(shape) + policy),
     )

@@ -21,6 +21,7 @@ from unspoken.legacy import Translation, is_legacy, translate
 from unspoken.methods import METHODS, Method
 from unspoken.processes import num_processes
 from unspoken.recipe.contradictions import contradictions
+from unspoken.recipe.contradictions.model import WIDE
 from unspoken.recipe.contradictions.thoughts import DEFAULT_THOUGHTS, default_schedule, source_problems
 from unspoken.recipe.overrides import apply_overrides
 from unspoken.recipe.problems import Problem, advice, settings_problems
@@ -30,9 +31,6 @@ from unspoken.tasks import TASKS, Task
 from unspoken.tasks.read_rows import shown
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
-
-WIDE = 2**14
-"""No narrower than any checkpoint."""
 
 
 class Recipe(Settings):

@@ -1,19 +1,24 @@
 """What happens between the steps of a run: stages, guards, stopping, logs, progress."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from unspoken import files
 from unspoken.device import any_rank
 from unspoken.errors import NonFiniteError
 from unspoken.training.signals import StopRequest
+
+RUNTIME = "train_runtime"
+"""In the last line of a run: its seconds, over all its parts."""
 
 
 class Stages(TrainerCallback):
@@ -66,12 +71,25 @@ class Validation(TrainerCallback):
             return  # a signal cut the epoch short
         last = state.global_step >= state.max_steps
         control.should_evaluate = last or (state.global_step // self.steps_per_epoch) % self.every == 0
-        if last and self.save_last:
+        told_to_stop = control.should_evaluate and control.should_training_stop
+        # the checkpoint of a signal in this very step was written before: it knows nothing of this validation
+        if told_to_stop or (last and self.save_last):
             control.should_save = True
 
 
 class Guard(TrainerCallback):
-    """Stops before a gradient that is not finite reaches the optimizer."""
+    """Stops before anything that is not finite reaches the optimizer: one look a step, for a GPU waits for each.
+
+    Attributes:
+        losses: Of the micro-batches of the step so far.
+    """
+
+    def __init__(self) -> None:
+        self.losses: list[Tensor] = []
+
+    def watch(self, loss: Tensor) -> None:
+        """Look at the loss of a micro-batch, too, before the next step."""
+        self.losses.append(loss)
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -79,17 +97,30 @@ class Guard(TrainerCallback):
         """Every rank sees the same reduced gradient, so every rank stops.
 
         Raises:
-            NonFiniteError: The gradient holds NaN or infinity.
+            NonFiniteError: A loss or the gradient holds NaN or infinity.
         """
-        if args.fp16:  # the gradient scaler skips such steps itself and lowers its scale
-            return
+        losses, self.losses = self.losses, []
         gradients = [parameter.grad for parameter in kwargs["model"].parameters() if parameter.grad is not None]
-        norms = torch.stack(torch._foreach_norm(gradients))
-        if not torch.isfinite(norms).all():
-            raise NonFiniteError(
-                f"the gradient of step {state.global_step + 1} is not finite; nothing was updated. The last checkpoint "
-                "is good: resume with a smaller train.learning_rate, train.max_grad_norm=1 or train.precision=fp32"
-            )
+        looked_at = [torch.stack(losses)] if losses else []
+        if not args.fp16:  # with it the gradient scaler skips such steps itself and lowers its scale
+            looked_at.append(torch.stack(torch._foreach_norm(gradients)))
+        if looked_at and not torch.stack([_is_finite(each) for each in looked_at]).all():
+            raise NonFiniteError(_what_is_not_finite(losses, state.global_step + 1))
+
+
+def _is_finite(numbers: Tensor) -> Tensor:
+    """Whether all are, on their device; of numbers that processes share (FSDP), on each of these."""
+    answer = torch.isfinite(numbers).all()
+    return answer.full_tensor() if isinstance(answer, DTensor) else answer
+
+
+def _what_is_not_finite(losses: Sequence[Tensor], step: int) -> str:
+    """A sentence about the loss, if it is that, or about the gradient."""
+    good = "nothing was updated. The last checkpoint is good: resume with a smaller train.learning_rate"
+    wrong = [float(loss) for loss in losses if not torch.isfinite(loss)]
+    if wrong:
+        return f"the loss of step {step} is {wrong[0]}; {good} or train.precision=fp32"
+    return f"the gradient of step {step} is not finite; {good}, train.max_grad_norm=1 or train.precision=fp32"
 
 
 class Stop(TrainerCallback):
@@ -111,7 +142,8 @@ class Stop(TrainerCallback):
 class MetricsLog(TrainerCallback):
     """Appends every logged number to `metrics.jsonl`; a resumed run first forgets the steps it will do again.
 
-    It also forgets the last line of the part before it, in which the library sums up that part: only the end has one.
+    The line in which the library sums up a part of a run is kept until that of the next part takes its place, with the
+    time of both: in the end there is one.
 
     Args:
         path: The file.
@@ -127,8 +159,7 @@ class MetricsLog(TrainerCallback):
         """See the class."""
         if state.is_world_process_zero and self.path.is_file():
             rows = files.read_json_lines(self.path, torn=True)
-            kept = [row for row in rows if row["step"] <= state.global_step and "train_runtime" not in row]
-            files.write_json_lines(self.path, kept)
+            files.write_json_lines(self.path, still_true(rows, state.global_step))
 
     def on_log(
         self,
@@ -141,7 +172,31 @@ class MetricsLog(TrainerCallback):
         """See the class."""
         if state.is_world_process_zero and logs:
             epoch = max(state.global_step - 1, 0) // self.steps_per_epoch
-            files.append_json_line(self.path, {"step": state.global_step, **logs, **self.describe(epoch)})
+            line = {"step": state.global_step, **logs, **self.describe(epoch)}
+            if RUNTIME in line:
+                sum_up(self.path, line)
+            else:
+                files.append_json_line(self.path, line)
+
+
+def still_true(rows: Sequence[dict[str, Any]], done: int) -> list[dict[str, Any]]:
+    """The lines that a run which goes on after so many steps keeps; the time that was spent was spent anyway."""
+    return [row for row in rows if row["step"] <= done or RUNTIME in row]
+
+
+def sum_up(path: Path, line: Mapping[str, Any]) -> None:
+    """End the log of a part of a run with its summary, which takes over the time of the parts before it.
+
+    Args:
+        path: `metrics.jsonl`.
+        line: The summary, with the seconds of this part.
+    """
+    rows = files.read_json_lines(path) if path.is_file() else []
+    seconds = line[RUNTIME] + sum(row.get(RUNTIME, 0.0) for row in rows)
+    # the library counts the steps of all parts, and divides by the seconds of the last one
+    slower = line[RUNTIME] / seconds if seconds else 1.0
+    rates = {key: value * slower for key, value in line.items() if key.endswith("_per_second")}
+    files.write_json_lines(path, [*(row for row in rows if RUNTIME not in row), {**line, **rates, RUNTIME: seconds}])
 
 
 class ProgressBar(TrainerCallback):

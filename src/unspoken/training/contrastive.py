@@ -8,13 +8,11 @@ from contextlib import nullcontext
 from functools import partial
 from math import log
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import torch
 from transformers import (
     CLIPModel,
-    PreTrainedTokenizerBase,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -25,7 +23,6 @@ from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from unspoken import files
 from unspoken.data.collate import collate
 from unspoken.data.loader import Batches, StagedDataset
-from unspoken.data.tokenizer import thought_tokens
 from unspoken.device import rank, seed_everything, world_size
 from unspoken.errors import RecipeError
 from unspoken.evaluation.retrieval import DIRECTIONS, measure
@@ -33,12 +30,12 @@ from unspoken.pairs import build_caption_tokenizer, build_clip, method_of, read_
 from unspoken.prepare import Rows, read_examples
 from unspoken.recipe import Recipe
 from unspoken.recipe.batching import split_batch
-from unspoken.records import StagedExample, TokenizedExample
+from unspoken.records import StagedExample
 from unspoken.run_directory import CHECKPOINTS, METRICS, save_model
 from unspoken.training.begin import begin
 from unspoken.training.callbacks import Guard, MetricsLog, ProgressBar, Stages, Stop, Validation
 from unspoken.training.signals import Stopped, StopRequest, stop_requests
-from unspoken.training.supervised import arguments, refuse_fp16_without_a_gpu
+from unspoken.training.supervised import arguments, layout_of, refuse_fp16_without_a_gpu, refuse_unfinished
 from unspoken.training.trainer import SealingTrainer
 from unspoken.vision.clip import MAX_SCALE, Clip
 
@@ -70,7 +67,7 @@ def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest) -> Pat
     validation = read_pairs(method.pairs(held_out[:limit]), held_out_ledger, clip, recipe.task.image_root)
     checkpoint = begin(recipe, out, resume, rows, validation, tokenizer)
 
-    dataset = StagedDataset(rows.tokenized, _layout(recipe, tokenizer), settings.seed)
+    dataset = StagedDataset(rows.tokenized, layout_of(recipe, tokenizer), settings.seed)
     # pairs of equal rank: captions of one length in a step would be told apart by less than those of a whole data set
     batches = Batches(dataset, [1] * len(rows.tokenized), settings.batch_size, 1, settings.seed)
     steps_per_epoch = len(batches)
@@ -78,6 +75,7 @@ def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest) -> Pat
     def describe(epoch: int) -> dict[str, Any]:
         return {"epoch": settings.first_epoch + epoch, "stage": 0}
 
+    guard = Guard()
     bar = ProgressBar(describe, steps_per_epoch, f"{recipe.task.name} {method.name}")
     trainer = SealingTrainer(
         run=out,
@@ -88,10 +86,11 @@ def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest) -> Pat
         collator=partial(_collate, pad_id=tokenizer.pad_token_id),
         validate=lambda: _validate(clip, validation, method.candidates),
         keep_checkpoints=settings.keep_checkpoints,
+        guard=guard,
         callbacks=[
             Stages(method.stage, steps_per_epoch, settings.reset_optimizer),
             Validation(settings.validate_every, steps_per_epoch, save_last=settings.save != "improvement"),
-            Guard(),
+            guard,
             ScaleBound(),
             Stop(request),
             MetricsLog(out / METRICS, describe, steps_per_epoch),
@@ -106,6 +105,7 @@ def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest) -> Pat
         bar.close()
     if request.signal:
         raise Stopped(request.exit_code)
+    refuse_unfinished(trainer.state, out)
     _finish(out, trainer, clip)
     return out
 
@@ -119,15 +119,6 @@ class ScaleBound(TrainerCallback):
         """See the class."""
         with torch.no_grad():
             kwargs["model"].logit_scale.clamp_(max=log(MAX_SCALE))
-
-
-def _layout(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
-    method, tokens = recipe.method, thought_tokens(tokenizer)
-
-    def layout(row: TokenizedExample, epoch: int, rng: Random) -> StagedExample:
-        return method.layout(row, 0, tokens, rng)
-
-    return layout
 
 
 def _collate(rows: list[StagedExample], *, pad_id: int) -> dict[str, Any]:

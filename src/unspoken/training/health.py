@@ -30,6 +30,8 @@ SAME = 0.9999
 """Mean cosine between the thoughts of different questions from which on they count as one and the same."""
 LONG, SHORT = 300.0, 1 / 300
 """Length of thoughts over that of the embeddings beyond which a decoder reads them as nothing it knows."""
+RANKED = 64
+"""Rows whose effective rank is found: it takes time that grows with their cube, and is wanted every few steps."""
 IN_A_ROW = 5
 """Logged lines in which something must be wrong before it is said."""
 
@@ -88,7 +90,7 @@ def health(model: nn.Module, fillings: Fillings) -> dict[str, float]:
         thought_norm: Length.
         thought_norm_ratio: Length over the mean length of the embeddings of words.
         thought_cosine: Mean cosine between the thoughts of two rows; 1: all are the same. From 2 rows on.
-        thought_rank: Effective rank over the rows, see `unspoken.thoughts.geometry`. From 2 rows on.
+        thought_rank: Effective rank over up to `RANKED` rows, see `unspoken.thoughts.geometry`. From 2 rows on.
         thought_gradient_K: For thought K the mean length of the gradient of the loss, as far as one came back.
     """
     thoughts, gradients = _by_rank(fillings)
@@ -99,7 +101,7 @@ def health(model: nn.Module, fillings: Fillings) -> dict[str, float]:
     several = [each for each in thoughts.values() if len(each) > 1]
     if several:
         figures["thought_cosine"] = fmean(mean_cosine(each) for each in several)
-        figures["thought_rank"] = fmean(effective_rank(each) for each in several)
+        figures["thought_rank"] = fmean(effective_rank(each[:RANKED]) for each in several)
     for rank, gradient in sorted(gradients.items()):
         figures[f"thought_gradient_{rank + 1}"] = float(gradient.norm(dim=-1).mean())
     return figures

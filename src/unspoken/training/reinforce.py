@@ -36,6 +36,7 @@ from unspoken.progress import progress_bar
 from unspoken.recipe import Recipe
 from unspoken.run_directory import CHECKPOINTS, METRICS, save_model
 from unspoken.training.begin import begin, with_adapters
+from unspoken.training.callbacks import RUNTIME, still_true, sum_up
 from unspoken.training.checkpoint import PREFIX, rotate, step_of
 from unspoken.training.learner import Learner
 from unspoken.training.signals import Stopped, StopRequest, stop_requests
@@ -78,8 +79,9 @@ def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest) -> Pat
     tokens = thought_tokens(tokenizer)
     prompts = [method.prompt(row, 0, tokens) for row in rows.tokenized]
     if rank() == 0 and (out / METRICS).is_file():
-        kept = [row for row in files.read_json_lines(out / METRICS, torn=True) if row["step"] <= state.done]
-        files.write_json_lines(out / METRICS, kept)
+        rows_before = files.read_json_lines(out / METRICS, torn=True)
+        files.write_json_lines(out / METRICS, still_true(rows_before, state.done))
+    started = perf_counter()
     with closing(learner), progress_bar("updates") as advance:
         while state.done < learner.updates:
             epoch, began = state.done // _updates_per_epoch(recipe, rows), perf_counter()
@@ -95,12 +97,14 @@ def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest) -> Pat
                 _validate(recipe, out, model, tokenizer, validation, state, epoch)
             stops = any_rank(bool(request.signal), model.device)
             improved = ends and state.best_step == state.done
-            if stops or (ends and settings.save == "epoch") or (improved and settings.save == "improvement"):
+            if stops or {"epoch": ends, "improvement": improved, "end": last}[settings.save]:
                 _save(out, learner, state, settings.keep_checkpoints)
             if stops:
+                _sum_up(out, recipe, rows, state, perf_counter() - started)
                 raise Stopped(request.exit_code)
     if rank() == 0:
         step = _choose(out, learner, state)
+        _sum_up(out, recipe, rows, state, perf_counter() - started)
         _finish(out, step, state, wrapped.merge_and_unload() if wrapped is not None else model, tokenizer)
     barrier()
     return out
@@ -138,6 +142,13 @@ def _questions(recipe: Recipe, rows: Rows, done: int) -> list[int]:
 def _log(out: Path, step: int, epoch: int, figures: Mapping[str, float]) -> None:
     if rank() == 0:
         files.append_json_line(out / METRICS, {"step": step, **figures, "epoch": epoch, "stage": 0})
+
+
+def _sum_up(out: Path, recipe: Recipe, rows: Rows, state: _State, seconds: float) -> None:
+    """End the log of this part of the run."""
+    if rank() == 0:
+        epoch = max(state.done - 1, 0) // _updates_per_epoch(recipe, rows)
+        sum_up(out / METRICS, {"step": state.done, RUNTIME: seconds, "epoch": epoch, "stage": 0})
 
 
 def _validate(

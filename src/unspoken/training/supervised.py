@@ -1,5 +1,6 @@
 """`unspoken train`: from a recipe to a run directory, once through the curriculum. Read it from top to bottom."""
 
+import logging
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -9,16 +10,17 @@ from random import Random
 from typing import Any, TypeAlias
 
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, TrainingArguments
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from unspoken import files
-from unspoken.config import TrainSettings
+from unspoken.config import EmbeddingHeadsSettings, TrainSettings
 from unspoken.data.collate import collate
 from unspoken.data.loader import Batches, StagedDataset
 from unspoken.data.tokenizer import thought_tokens
 from unspoken.device import rank, seed_everything, shares_parameters, world_size
-from unspoken.errors import RecipeError
+from unspoken.errors import CheckpointError, RecipeError
+from unspoken.methods import Method
 from unspoken.model import LatentForCausalLM
 from unspoken.prepare import (
     Rows,
@@ -31,7 +33,7 @@ from unspoken.prepare import (
 )
 from unspoken.recipe import Recipe
 from unspoken.recipe.batching import Batching, split_batch
-from unspoken.records import Batch, StagedExample, TokenizedExample
+from unspoken.records import Batch, StagedExample, ThoughtTokens, TokenizedExample
 from unspoken.run_directory import CHECKPOINTS, METRICS, save_model
 from unspoken.training.begin import SCHEDULERS, begin, freeze_decoder, refuse_rows_without_next_image, with_adapters
 from unspoken.training.callbacks import Guard, MetricsLog, ProgressBar, Stages, Stop, Validation
@@ -39,6 +41,8 @@ from unspoken.training.health import HealthWarnings, warn
 from unspoken.training.signals import Stopped, StopRequest, stop_requests
 from unspoken.training.trainer import SupervisedTrainer
 from unspoken.training.validation import validate
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,6 +80,7 @@ def plain(prepared: Prepared, **kwargs: Any) -> SupervisedTrainer:
 def train(recipe: Recipe, out: Path | str, *, resume: bool = False, make_trainer: MakeTrainer = plain) -> Path:
     """See `unspoken.training.train.train`."""
     refuse_fp16_without_a_gpu(recipe.train)
+    refuse_rows_apart(recipe.model.embedding_heads)
     out = Path(out)
     with files.locked(out) if rank() == 0 else nullcontext(), stop_requests() as request:
         return _train(recipe, out, resume, request, make_trainer)
@@ -89,6 +94,17 @@ def refuse_fp16_without_a_gpu(settings: TrainSettings) -> None:
     """
     if settings.precision == "fp16" and not torch.accelerator.is_available():
         raise RecipeError("train.precision", ["fp16 needs a GPU, and there is none; set bf16 or fp32"])
+
+
+def refuse_rows_apart(heads: EmbeddingHeadsSettings | None) -> None:
+    """A loss that compares the rows of a step would compare fewer of them in each of several processes.
+
+    Raises:
+        RecipeError: There is such a loss, and there are several processes.
+    """
+    if heads is not None and heads.compares_rows and world_size() > 1:
+        text = f"info_nce compares all rows of a step, and {world_size()} processes see a part each"
+        raise RecipeError("model.embedding_heads", [f"{text}; start one process, or choose cosine"])
 
 
 def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest, make_trainer: MakeTrainer = plain) -> Path:
@@ -107,7 +123,7 @@ def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest, make_t
         freeze_decoder(model)
     trainable = with_adapters(model, recipe.model.lora, _learning(model)) if recipe.model.lora else model
 
-    dataset = StagedDataset(rows.tokenized, _layout(recipe, tokenizer), settings.seed)
+    dataset = StagedDataset(rows.tokenized, layout_of(recipe, tokenizer), settings.seed)
     batching = split_batch(settings, world_size())
     parts = batching.processes * batching.accumulation
     batches = Batches(dataset, [longest(row) for row in rows.tokenized], settings.batch_size, parts, settings.seed)
@@ -119,23 +135,25 @@ def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest, make_t
     def describe(epoch: int) -> dict[str, Any]:
         return {"epoch": settings.first_epoch + epoch, "stage": stage_of(epoch)}
 
+    guard = Guard()
     bar = ProgressBar(describe, steps_per_epoch, f"{recipe.task.name} {recipe.method.name}")
     trainer: SupervisedTrainer = make_trainer(
         Prepared(recipe, model, tokenizer, rows, validation, lambda step: _epoch_of(step, steps_per_epoch), stage_of),
         run=out,
         model=trainable,
         processing_class=tokenizer,
-        args=arguments(recipe, out, batching),
+        args=arguments(recipe, out, batching, ddp_find_unused_parameters=may_go_unused(model)),
         batches=batches,
         collator=_collator(recipe, tokenizer),
         validate=lambda: validate(
             recipe, model, tokenizer, validation, stage_of(_epoch_of(trainer.state.global_step, steps_per_epoch))
         ),
         keep_checkpoints=settings.keep_checkpoints,
+        guard=guard,
         callbacks=[
             Stages(stage_of, steps_per_epoch, settings.reset_optimizer),
             Validation(settings.validate_every, steps_per_epoch, save_last=settings.save != "improvement"),
-            Guard(),
+            guard,
             Stop(request),
             MetricsLog(out / METRICS, describe, steps_per_epoch),
             HealthWarnings(
@@ -154,9 +172,23 @@ def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest, make_t
         bar.close()
     if request.signal:
         raise Stopped(request.exit_code)
+    refuse_unfinished(trainer.state, out)
     if trainer.is_world_process_zero():
         _finish(recipe, out, trainer, model, tokenizer, stage_of(_epoch_of(trainer.state.global_step, steps_per_epoch)))
     return out
+
+
+def refuse_unfinished(state: TrainerState, run: Path) -> None:
+    """A run that something else cut short is not finished, and must not look as if it were.
+
+    Raises:
+        CheckpointError: Steps are left to do.
+    """
+    if state.global_step < state.max_steps:
+        raise CheckpointError(
+            f"{run}: training ended after step {state.global_step} of {state.max_steps}, and no signal was the reason; "
+            "remove what ends it early from train.trainer, and continue with --resume"
+        )
 
 
 def _learning(model: LatentForCausalLM) -> list[str]:
@@ -169,13 +201,23 @@ def _learning(model: LatentForCausalLM) -> list[str]:
     return [name for name, part in parts.items() if part is not None and list(part.parameters())]
 
 
-def _layout(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
-    method, tokens, first = recipe.method, thought_tokens(tokenizer), recipe.train.first_epoch
+def may_go_unused(model: LatentForCausalLM) -> bool:
+    """Whether something that learns may rest in a step: a source without thoughts, layers of an encoder none reads."""
+    parts = [part for part in (model.model.thought_source, model.model.image_slots) if part is not None]
+    return any(parameter.requires_grad for part in parts for parameter in part.parameters())
 
-    def layout(row: TokenizedExample, epoch: int, rng: Random) -> StagedExample:
-        return method.layout(row, method.stage(first + epoch), tokens, rng)
 
-    return layout
+def layout_of(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
+    """From a row, an epoch of this run and chance to what is read and learned; other processes can be told of it."""
+    return partial(
+        _layout, method=recipe.method, tokens=thought_tokens(tokenizer), first_epoch=recipe.train.first_epoch
+    )
+
+
+def _layout(
+    row: TokenizedExample, epoch: int, rng: Random, *, method: Method, tokens: ThoughtTokens, first_epoch: int
+) -> StagedExample:
+    return method.layout(row, method.stage(first_epoch + epoch), tokens, rng)
 
 
 def _collator(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> Any:
@@ -189,40 +231,65 @@ def _collate(rows: list[StagedExample], **kwargs: Any) -> Batch:
     return collate(rows, **kwargs)
 
 
-def arguments(recipe: Recipe, out: Path, batching: Batching, best: str = "accuracy") -> TrainingArguments:
-    """What the library is told of a recipe; `best` is the validation figure by which the best epoch is chosen."""
+def arguments(recipe: Recipe, out: Path, batching: Batching, best: str = "accuracy", **more: Any) -> TrainingArguments:
+    """What the library is told of a recipe.
+
+    Args:
+        recipe: The recipe; what `train.trainer` holds of it is told last.
+        out: The run directory.
+        batching: How a step is cut.
+        best: The validation figure by which the best epoch is chosen.
+        **more: Fields that depend on the model.
+    """
     settings = recipe.train
     save = {"epoch": "epoch", "improvement": "best", "end": "no"}[settings.save]
-    return TrainingArguments(
-        output_dir=str(out / CHECKPOINTS),
-        num_train_epochs=settings.epochs - settings.first_epoch,
-        per_device_train_batch_size=batching.micro,
-        gradient_accumulation_steps=batching.accumulation,
-        learning_rate=settings.learning_rate,
-        lr_scheduler_type=SCHEDULERS[settings.lr_schedule],
-        warmup_steps=settings.warmup_steps,
-        weight_decay=settings.weight_decay,
-        adam_beta1=settings.betas[0],
-        adam_beta2=settings.betas[1],
-        max_grad_norm=settings.max_grad_norm,
-        seed=settings.seed,
-        data_seed=settings.seed,
-        bf16=settings.precision == "bf16",
-        fp16=settings.precision == "fp16",
-        logging_steps=settings.log_every,
-        logging_nan_inf_filter=False,
-        save_strategy=save,
-        eval_strategy="no",
-        metric_for_best_model=best,
-        greater_is_better=True,
-        dataloader_num_workers=settings.workers,
-        ddp_find_unused_parameters=False,
-        use_cpu=not torch.accelerator.is_available(),  # without this, processes on a CPU would not find each other
-        remove_unused_columns=False,
-        report_to=settings.report_to,
-        disable_tqdm=True,
-        **settings.trainer,
-    )
+    ours: dict[str, Any] = {
+        "output_dir": str(out / CHECKPOINTS),
+        "num_train_epochs": settings.epochs - settings.first_epoch,
+        "per_device_train_batch_size": batching.micro,
+        "gradient_accumulation_steps": batching.accumulation,
+        "learning_rate": settings.learning_rate,
+        "lr_scheduler_type": SCHEDULERS[settings.lr_schedule],
+        "warmup_steps": settings.warmup_steps,
+        "weight_decay": settings.weight_decay,
+        "adam_beta1": settings.betas[0],
+        "adam_beta2": settings.betas[1],
+        "max_grad_norm": settings.max_grad_norm,
+        "seed": settings.seed,
+        "data_seed": settings.seed,
+        "bf16": settings.precision == "bf16",
+        "fp16": settings.precision == "fp16",
+        "logging_steps": settings.log_every,
+        "logging_nan_inf_filter": False,
+        "save_strategy": save,
+        "eval_strategy": "no",
+        "metric_for_best_model": best,
+        "greater_is_better": True,
+        "dataloader_num_workers": settings.workers,
+        "use_cpu": not torch.accelerator.is_available(),  # without this, processes on a CPU would not find each other
+        "remove_unused_columns": False,
+        "report_to": settings.report_to,
+        "disable_tqdm": True,
+        **more,
+    }
+    return on_one_device(TrainingArguments(**{**ours, **settings.trainer}))
+
+
+def on_one_device(arguments: TrainingArguments) -> TrainingArguments:
+    """One process trains on one device: on all it sees, the library would cut batches in a way that loses the outputs.
+
+    Args:
+        arguments: Told so, in place.
+    """
+    if arguments.n_gpu > 1:
+        logger.warning(
+            "%d GPUs are here, and one process trains on the first of them; start it with torchrun "
+            "--nproc-per-node=%d to use all",
+            arguments.n_gpu,
+            arguments.n_gpu,
+        )
+        arguments._n_gpu = 1
+    return arguments
 
 
 def _epoch_of(step: int, steps_per_epoch: int) -> int:

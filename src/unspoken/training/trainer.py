@@ -1,6 +1,6 @@
 """`transformers.Trainer` with our order of rows, our validation and sealed checkpoints; and the supervised loop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,19 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from unspoken import files
 from unspoken.data.loader import Batches, data_loader
-from unspoken.device import barrier
-from unspoken.errors import CheckpointError, NonFiniteError
+from unspoken.device import barrier, summed
+from unspoken.errors import CheckpointError
+from unspoken.model.modeling import rows_with_words
 from unspoken.records import Batch, StagedExample
 from unspoken.run_directory import CHECKPOINTS
+from unspoken.training.callbacks import Guard
 from unspoken.training.checkpoint import PREFIX, rotate
 from unspoken.training.health import Fillings, health, watched
 
 LOSS_PARTS = ("loss_words", "loss_image", "loss_text")
 """What a model with heads says of its loss, see `LatentCausalLMOutput`."""
+FORESEEN = "foreseen"
+"""In a batch: what the heads of a model are to guess."""
 
 
 class SealingTrainer(Trainer):
@@ -32,6 +36,7 @@ class SealingTrainer(Trainer):
         collator: Rows to a batch.
         validate: Answers the validation rows and returns numbers.
         keep_checkpoints: Valid checkpoints to keep; None keeps all.
+        guard: Is told every loss; one of the callbacks, too.
         **kwargs: Of `transformers.Trainer`.
     """
 
@@ -43,10 +48,12 @@ class SealingTrainer(Trainer):
         collator: Callable[[list[StagedExample]], Batch | dict[str, Any]],
         validate: Callable[[], dict[str, float]],
         keep_checkpoints: int | None,
+        guard: Guard,
         **kwargs: Any,
     ) -> None:
         super().__init__(train_dataset=batches.dataset, data_collator=collator, **kwargs)
         self.control: TrainerControl
+        self.guard = guard
         self.run, self.batches, self.validate, self.keep_checkpoints = run, batches, validate, keep_checkpoints
 
     def get_train_dataloader(self) -> DataLoader[StagedExample]:
@@ -59,17 +66,9 @@ class SealingTrainer(Trainer):
     def training_step(
         self, model: nn.Module, inputs: dict[str, Tensor | Any], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:
-        """One micro-batch; a loss that is not finite stops the run before its step.
-
-        Raises:
-            NonFiniteError: The loss is NaN or infinite.
-        """
+        """One micro-batch; a loss that is not finite stops the run before its step."""
         loss: Tensor = super().training_step(model, inputs, num_items_in_batch)
-        if not torch.isfinite(loss):
-            raise NonFiniteError(
-                f"the loss of step {self.state.global_step + 1} is {loss.item()}; nothing was updated. The last "
-                "checkpoint is good: resume with a smaller train.learning_rate or train.precision=fp32"
-            )
+        self.guard.watch(loss)
         return loss
 
     def evaluate(self, *args: Any, metric_key_prefix: str = "eval", **kwargs: Any) -> dict[str, float]:
@@ -127,6 +126,17 @@ class SupervisedTrainer(SealingTrainer):
         self.fillings: Fillings = {}
         self.parts: dict[str, Tensor] = {}
         self.parts_since = 0
+        self.num_rows: Tensor | None = None
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], Tensor | int | None]:
+        """The library's: the micro-batches of a step and its words; and its rows, by which heads are weighted."""
+        batches, num_items = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if any(FORESEEN in batch for batch in batches):
+            counts = [rows_with_words(batch["labels"]).to(device) for batch in batches]
+            self.num_rows = summed(torch.stack(counts).sum())
+        return batches, num_items
 
     def compute_loss(
         self,
@@ -136,6 +146,8 @@ class SupervisedTrainer(SealingTrainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """The library's; the parts of the loss are added up until they are logged."""
+        if FORESEEN in inputs:
+            inputs = {**inputs, "num_rows_in_batch": self.num_rows}
         loss, outputs = super().compute_loss(model, inputs, True, num_items_in_batch)
         if not self.parts:
             self.parts_since = self.state.global_step
@@ -158,6 +170,9 @@ class SupervisedTrainer(SealingTrainer):
         if "loss" in logs:
             logs |= health(self.model, self.fillings)
             steps = self.state.global_step - self.parts_since  # fewer than usual behind a resumption
-            logs |= {name: float(part) / steps for name, part in self.parts.items()}
+            if self.parts:
+                # each process has its share of every part
+                of_all = summed(torch.stack([*self.parts.values()])).tolist()
+                logs |= {name: part / steps for name, part in zip(self.parts, of_all, strict=True)}
             self.fillings, self.parts = {}, {}
         super().log(logs, start_time)

@@ -196,6 +196,13 @@ def test_a_word_is_drawn_as_often_as_it_is_likely_and_has_the_gradient_of_its_li
     assert torch.isfinite(forbidden.grad).all()
 
 
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_the_temperature_is_that_of_the_words(temperature):
+    logits = torch.tensor([0.5, 0.3, 0.2]).log()
+    made = straight_through(logits.expand(20_000, 3), temperature, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(made.mean(dim=0), (logits / temperature).softmax(dim=0), atol=0.015, rtol=0)
+
+
 def test_the_guess_is_that_of_the_text_beside_the_vector_of_the_right_caption():
     model, rows = model_with_heads(), tokenized()
     step = step_of(model, rows)

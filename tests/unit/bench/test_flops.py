@@ -69,7 +69,14 @@ def test_jacobi_is_refused():
 
 @pytest.mark.parametrize(
     ("name", "key"),
-    [("NVIDIA H200", "H200"), ("NVIDIA L40S", "L40S"), ("NVIDIA L4", "L4"), ("NVIDIA A100-SXM4-80GB", "A100")],
+    [
+        ("NVIDIA H200", "H200"),
+        ("NVIDIA H200 NVL", "H200 NVL"),
+        ("NVIDIA GH200 480GB", "GH200"),
+        ("NVIDIA L40S", "L40S"),
+        ("NVIDIA L4", "L4"),
+        ("NVIDIA A100-SXM4-80GB", "A100"),
+    ],
 )
 def test_a_peak_is_found_by_the_name_of_the_device(name, key):
     assert peak_of(name) == PEAKS[key]
@@ -77,6 +84,7 @@ def test_a_peak_is_found_by_the_name_of_the_device(name, key):
 
 def test_an_unknown_peak_gives_no_share():
     assert peak_of("another device") is None
+    assert peak_of("NVIDIA L40") is None
     assert peak_of(None) is None
     assert share_of_peak(1.0, 1.0, None) is None
     assert share_of_peak(5e12, 2.0, 10e12) == 0.25

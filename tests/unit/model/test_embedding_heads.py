@@ -95,6 +95,17 @@ def test_parts_of_a_step_add_up_to_the_step():
     torch.testing.assert_close(sum(output.loss_text for output in outputs), expected)
 
 
+def test_rows_of_a_step_count_alike_however_many_words_they_have():
+    model, all_rows = model_with(image_loss="cosine"), rows(np.random.default_rng(3), 5)
+    parts = [collate(all_rows[:2], pad_id=0), collate(all_rows[2:], pad_id=0)]
+    outputs = [model(**part, num_items_in_batch=torch.tensor(99), num_rows_in_batch=torch.tensor(5)) for part in parts]
+    whole = model(**collate(all_rows, pad_id=0))
+    for name in ("loss_image", "loss_text"):
+        torch.testing.assert_close(sum(output[name] for output in outputs), whole[name])
+    nothing = {**parts[0], "labels": torch.full_like(parts[0]["labels"], IGNORED)}
+    assert model(**nothing, num_items_in_batch=99, num_rows_in_batch=5).loss_text == 0
+
+
 def test_generation_takes_no_notice_of_what_is_right():
     batch = collate(rows(np.random.default_rng(0), 2), pad_id=0)
     assert "foreseen" in batch

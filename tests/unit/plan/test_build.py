@@ -19,7 +19,9 @@ from unspoken.recipe.batching import split_batch
 from unspoken.recipe.shipped import shipped_recipes
 from unspoken.records import Example, TextFormat
 from unspoken.tasks import TASKS
+from unspoken.training.train import train
 
+TRAINED = "tests/models/hops-coconut"
 SMALL = {"train_rows": 50, "validation_rows": 12, "test_rows": 3}
 
 
@@ -210,6 +212,38 @@ def test_estimates_grow_with_what_they_estimate():
     assert estimated(model={"checkpoint_passes": True}).memory < base.memory
     assert estimated(model={"lora": {"rank": 2}}).checkpoint < base.checkpoint
     assert "GFLOP/s" in base.basis or "TFLOP/s" in base.basis
+
+
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out")
+@pytest.mark.parametrize(
+    "model", [{}, {"train_decoder": False}, {"lora": {"rank": 2}}], ids=["all", "around the decoder", "adapters"]
+)
+def test_a_checkpoint_is_planned_as_large_as_it_gets(model, tmp_path):
+    recipe = resolve(
+        {
+            "task": {"name": "hops", "symbols": 8, "hops": 4, "train_rows": 4, "validation_rows": 2},
+            "model": {"path": TRAINED, **model},
+            "method": {"name": "coconut", "epochs_per_stage": 0, "max_stage": 1, "markers": False},
+            "thoughts": {"name": "projection"},
+            "train": {"epochs": 1, "batch_size": 4, "save": "end"},
+            "evaluate": {"max_new_tokens": 2},
+        },
+        "test",
+    )
+    folder = train(recipe, tmp_path / "run") / "checkpoints" / "checkpoint-1"
+    weights = [path.stat().st_size for path in [*folder.glob("*.safetensors"), folder / "optimizer.pt"]]
+    # beside the numbers there are their names
+    assert plan(recipe).estimate.checkpoint == pytest.approx(sum(weights), rel=0.05)
+
+
+def test_a_frozen_language_model_takes_the_memory_of_its_weights_alone():
+    def memory(**model):
+        sections = {"thoughts": {"name": "projection"}, "method": {"name": "coconut", "epochs_per_stage": 0}}
+        return planned(model={"path": "meta-llama/Meta-Llama-3-8B", **model}, **sections).estimate.memory
+
+    billion = 8.03e9
+    assert memory() - memory(train_decoder=False) == pytest.approx(12 * billion, rel=0.01)
+    assert memory() - memory(lora={"rank": 8}) == pytest.approx(12 * billion, rel=0.01)
 
 
 def test_a_plan_is_made_without_torch():

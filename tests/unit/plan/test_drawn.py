@@ -5,7 +5,7 @@ import pytest
 from unspoken.files import write_json
 from unspoken.plan import plan, render
 from unspoken.plan.drawn import drawn_costs
-from unspoken.plan.estimate import NOTHING_DRAWN, DrawnCosts, estimate
+from unspoken.plan.estimate import NOTHING_DRAWN, DrawnCosts, Weights, estimate
 from unspoken.plan.shape import Shape
 from unspoken.recipe import dump, load_recipe, resolve
 
@@ -49,10 +49,13 @@ def test_where_there_is_no_adversary_nothing_is_drawn():
     assert drawn_costs(load_recipe("hops/coconut"), ROWS) == NOTHING_DRAWN
 
 
+WEIGHTS = Weights(loaded=1000, trained=1000, saved=1000)
+
+
 def estimated(drawn=NOTHING_DRAWN, *, stages=((1, 30.0, 10.0, 2),), rows=ROWS, steps=13, **kwargs):
     return estimate(
         SHAPE, rows=rows, micro=8, processes=1, steps_per_epoch=steps, stages=stages, sequential=True, half=False,
-        recomputed=False, share=1.0, drawn=drawn, **kwargs,
+        recomputed=False, weights=WEIGHTS, drawn=drawn, **kwargs,
     )  # fmt: skip
 
 

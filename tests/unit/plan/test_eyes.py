@@ -189,7 +189,7 @@ def test_a_frozen_encoder_runs_once_an_image_and_a_learning_one_each_time(tmp_pa
         eyes = read_eyes(VisionSettings(path=str(clip), **settings), width=16)
         return eyes, eyes.costs(num_images=10, per_row=2, width=16)
 
-    (eyes, frozen), (_, learning) = costs(), costs(train_encoder=True)
+    (eyes, frozen), (learning_eyes, learning) = costs(), costs(train_encoder=True)
     encoder, projector = eyes.encoder, eyes.projector
     # two operations a parameter and position; in attention two more for each position that is looked at, per layer
     once = 2 * 5 * (encoder.num_parameters + 2 * 2 * 16 * 5)
@@ -198,7 +198,8 @@ def test_a_frozen_encoder_runs_once_an_image_and_a_learning_one_each_time(tmp_pa
     # a backward pass takes twice what a forward pass does
     assert learning.operations == frozen.operations + 2 * 3 * once
     assert (frozen.layers, learning.layers) == (0, 2)
-    assert (frozen.parameters, learning.parameters) == (projector, projector + encoder.num_parameters)
+    of_model = (eyes.num_parameters, learning_eyes.num_parameters)
+    assert of_model == (projector, projector + encoder.num_parameters)
     assert (frozen.kept, learning.kept) == (10 * 4 * 4 * 16, 10 * 2 * 3 * 32 * 32)
     assert learning.states > frozen.states > 0
 

@@ -1,10 +1,12 @@
 import json
 
 import pytest
+from tests.conftest import tiny_model
 
-from unspoken.config import ModelSettings
+from unspoken.config import LoraSettings, ModelSettings
 from unspoken.model.scratch import new_decoder
-from unspoken.plan.shape import checkpoint_shape, new_shape, num_parameters
+from unspoken.plan.shape import adapter_parameters, checkpoint_shape, new_shape, num_parameters
+from unspoken.training.begin import with_adapters
 
 SHAPES = [{"layers": 1, "heads": 2, "width": 8}, {"layers": 3, "heads": 3, "width": 18}]
 
@@ -19,6 +21,16 @@ def test_parameters_are_counted_exactly_from_the_shape_alone(arch, shape):
     settings = ModelSettings(arch=arch, max_positions=32, **shape)
     model = new_decoder(arch, vocab_size=41, max_positions=32, **shape)
     assert num_parameters(new_shape(settings, 41)) == count(model)
+
+
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out")
+@pytest.mark.parametrize("arch", ["gpt2", "llama", "qwen2", "qwen3", "gemma2"])
+def test_adapters_are_counted_exactly_from_the_shape_alone(arch, tmp_path):
+    model = tiny_model(arch)
+    model.config.text_config.save_pretrained(tmp_path)
+    adapted = with_adapters(model, LoraSettings(rank=3))
+    trained = sum(parameter.numel() for parameter in adapted.parameters() if parameter.requires_grad)
+    assert adapter_parameters(checkpoint_shape(str(tmp_path)), 3) == trained
 
 
 @pytest.mark.parametrize("arch", ["gpt2", "llama", "qwen2", "gemma2"])

@@ -4,8 +4,7 @@ import pytest
 
 from unspoken.errors import RecipeError
 from unspoken.plan import plan, render
-from unspoken.plan.estimate import ADAPTER_SHARE
-from unspoken.plan.shape import checkpoint_shape, num_parameters
+from unspoken.plan.shape import adapter_parameters, checkpoint_shape, num_parameters
 from unspoken.recipe import resolve
 from unspoken.training import learner as learning
 from unspoken.training.train import train
@@ -78,10 +77,11 @@ def test_a_checkpoint_holds_what_is_trained():
     def checkpoint(**settings):
         return plan(recipe_of(**settings)).estimate.checkpoint
 
-    decoder = num_parameters(checkpoint_shape(TRAINED))
+    shape = checkpoint_shape(TRAINED)
+    decoder = num_parameters(shape)
     of_policy = 129  # the halting head: one number for each of the 128 of a state, and one
     assert checkpoint() == 12 * decoder
-    assert checkpoint(model={"path": TRAINED, "lora": {}}) == pytest.approx(12 * ADAPTER_SHARE * decoder)
+    assert checkpoint(model={"path": TRAINED, "lora": {"rank": 2}}) == 12 * adapter_parameters(shape, 2)
     frozen = {"language_model": "freeze"}
     assert checkpoint(method=frozen, thoughts={"halt_after": 1}) == 12 * of_policy
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import gpu
 import pytest
 import torch
-from gpu_jobs import speed, training
+from gpu_jobs import speed, stopwatch, training
 from gpu_jobs.call import Call, OutOfTimeError, stopping_after
 from gpu_jobs.speed import VARIANTS
 from gpu_jobs.stopwatch import Stopwatch
@@ -184,13 +184,39 @@ def test_the_stopwatch_goes_on_and_notes_each_validation_once(tmp_path):
         time.sleep(0.05)
     first = read_json(kept)
     assert [(each["step"], each["accuracy"]) for each in first["validations"]] == [(2, 0.5)]
-    write_json_lines(log, [{"step": 2, "eval_accuracy": 0.5}])  # as a resumed run does
-    with Stopwatch(log, kept):
-        append_json_line(log, {"step": 4, "eval_accuracy": 0.98})
+    again = [{"step": 2, "eval_accuracy": 0.5}]
+    write_json_lines(log, [{"step": 1, "loss": 1.0}, *again])  # as a resumed run does
+    with Stopwatch(log, kept) as watch:
+        watch._look()
+        write_json_lines(log, [*again, {"step": 4, "eval_accuracy": 0.98}])  # and its end, without an earlier line
     second = read_json(kept)
     assert [each["step"] for each in second["validations"]] == [2, 4]
     assert second["validations"][0] == first["validations"][0]
     assert second["validations"][1]["seconds"] >= first["seconds"] >= 0.05
+
+
+def test_a_call_that_is_killed_loses_no_more_than_a_few_seconds(tmp_path, monkeypatch):
+    monkeypatch.setattr(stopwatch, "EVERY", 0.01)
+    monkeypatch.setattr(stopwatch, "KEPT_EVERY", 0.05)
+    kept = tmp_path / "clock.json"
+    with Stopwatch(tmp_path / "metrics.jsonl", kept):
+        time.sleep(0.5)
+        assert read_json(kept)["seconds"] > 0.2, "before it was stopped"
+
+
+def test_the_peak_by_name_is_that_of_16_bits():
+    assert gpu._peak("NVIDIA H200", "bf16", None) == 989.5e12
+    assert gpu._peak("NVIDIA H200", "fp32", None) is None
+    assert gpu._peak("NVIDIA H200", "fp32", 67.0) == 67e12
+
+
+def test_all_validation_rows_are_answered_together(tmp_path, monkeypatch):
+    recipes = []
+    monkeypatch.setattr(training, "train", lambda recipe, run, resume: recipes.append(recipe))
+    for method in METHODS:
+        training.trained(call(tmp_path), training.Training(method, f"prosqa/{method}", ()))
+    assert all(recipe.evaluate.batch_size >= recipe.task.validation_rows for recipe in recipes)
+    assert len(recipes) == len(METHODS)
 
 
 def test_a_shape_that_cannot_be_compiled_is_a_result_and_the_end_of_a_call_is_not(tmp_path, monkeypatch):

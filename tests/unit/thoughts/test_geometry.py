@@ -109,5 +109,21 @@ def test_one_row_is_no_cloud():
         cloud(torch.randn(1, 4))
 
 
+@pytest.mark.parametrize("shape", [(2, 5), (9, 40), (40, 9), (64, 768)])
+@pytest.mark.parametrize("power", [0.0, 3.0])
+def test_the_effective_rank_is_that_of_the_singular_values(shape, power):
+    """Also where most directions are nearly nothing."""
+    rows = normal(*shape).double() * torch.arange(1, shape[1] + 1).double() ** -power + 3
+    sizes = torch.linalg.svdvals(rows - rows.mean(dim=0))
+    shares = sizes[sizes > 1e-9 * sizes[0]] / sizes.sum()
+    assert effective_rank(rows) == pytest.approx(math.exp(-float((shares * shares.log()).sum())), rel=1e-6)
+
+
+def test_no_singular_values_are_asked_of_a_device(monkeypatch):
+    """In 64 bits a GPU takes as long for them as for a training step."""
+    monkeypatch.setattr(torch.linalg, "svdvals", None)
+    assert effective_rank(crosses(2.0, 2.0)) == pytest.approx(2.0)
+
+
 def test_identical_rows_have_no_rank_however_they_are_rounded():
     assert effective_rank(torch.full((1000, 768), 0.1, dtype=torch.float64) * 37.3) == 0.0

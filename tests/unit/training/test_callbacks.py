@@ -139,6 +139,16 @@ def test_the_end_of_training_is_a_checkpoint_when_asked_for(args):
         assert [asks(callback, args, step)[1] for step in (3, 12, 15)] == [False, False, save_last]
 
 
+@pytest.mark.parametrize("save_last", [True, False])
+def test_a_validation_behind_a_signal_is_saved_with_what_it_found(args, save_last):
+    """The checkpoint of the signal was written before it."""
+    callback = Validation(2, STEPS, save_last)
+    for step, saved in ((3, False), (6, True)):
+        control = TrainerControl(should_training_stop=True)
+        callback.on_epoch_end(args, state_at(step), control)
+        assert (control.should_evaluate, control.should_save) == (saved, saved)
+
+
 @pytest.mark.parametrize("step", [1, 4, 14])
 def test_an_epoch_that_a_signal_cut_short_is_not_validated(args, step):
     assert asks(Validation(1, STEPS, True), args, step) == (False, False)
@@ -173,6 +183,27 @@ def test_a_finite_gradient_passes_however_large(args):
 def test_with_half_precision_the_scaler_sees_to_it(args, monkeypatch):
     monkeypatch.setattr(args, "fp16", True)
     Guard().on_pre_optimizer_step(args, state_at(0), TrainerControl(), model=with_gradients([math.inf, 0.0]))
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_loss_that_is_not_finite_is_named_at_the_end_of_its_step_and_forgotten_after(args, monkeypatch, half):
+    monkeypatch.setattr(args, "fp16", half)
+    guard, model = Guard(), with_gradients([1.0, 2.0])
+    for loss in (0.5, math.inf, math.nan):
+        guard.watch(torch.tensor(loss))
+    with pytest.raises(NonFiniteError, match="the loss of step 8 is inf; nothing was updated"):
+        guard.on_pre_optimizer_step(args, state_at(7), TrainerControl(), model=model)
+    guard.on_pre_optimizer_step(args, state_at(7), TrainerControl(), model=model)
+
+
+def test_a_device_is_waited_for_once_a_step(args):
+    guard, model = Guard(), with_gradients([1.0, 2.0], [0.0, 3.0])
+    for loss in (0.5, 0.25, 0.125):
+        guard.watch(torch.tensor(loss))
+    with torch.profiler.profile() as profile:
+        guard.on_pre_optimizer_step(args, state_at(7), TrainerControl(), model=model)
+    waits = [event.count for event in profile.key_averages() if event.key == "aten::_local_scalar_dense"]
+    assert waits == [1]
 
 
 # ---- stop
@@ -235,6 +266,30 @@ def test_a_resumed_run_forgets_the_steps_that_it_will_do_again(args, tmp_path, t
     assert [row["step"] for row in files.read_json_lines(path)] == [1, 2]
     log.on_log(args, state_at(3), TrainerControl(), logs={"loss": 2.0})
     assert [(row["step"], row["loss"]) for row in files.read_json_lines(path)] == [(1, 1.0), (2, 1.0), (3, 2.0)]
+
+
+def test_the_time_of_all_parts_of_a_run_ends_in_one_line(args, tmp_path):
+    path = tmp_path / "metrics.jsonl"
+
+    def part(first, last, seconds):
+        log = log_of(path)
+        log.on_train_begin(args, state_at(first), TrainerControl())
+        for step in range(first + 1, last + 1):
+            log.on_log(args, state_at(step), TrainerControl(), logs={"loss": 1.0})
+        if seconds is not None:
+            rates = {"train_steps_per_second": 12 / seconds}
+            log.on_log(args, state_at(last), TrainerControl(), logs={"train_runtime": seconds, **rates})
+
+    part(0, 3, 5.0)
+    part(3, 5, None)  # killed
+    part(2, 4, 2.0)
+    part(4, 6, 3.0)
+    rows = files.read_json_lines(path)
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6, 6]
+    summaries = [row for row in rows if "train_runtime" in row]
+    assert summaries == [rows[-1]]
+    assert summaries[0]["train_runtime"] == 10.0
+    assert summaries[0]["train_steps_per_second"] == pytest.approx(1.2)
 
 
 def test_the_log_of_a_run_is_only_touched_by_the_first_process(args, tmp_path):

@@ -13,7 +13,17 @@ from unspoken.files import read_json_lines
 from unspoken.model import LatentModel
 from unspoken.recipe import resolve
 from unspoken.thoughts.geometry import effective_rank, mean_cosine
-from unspoken.training.health import IN_A_ROW, HealthWarnings, ailments, health, lost, warn, watched
+from unspoken.training.health import (
+    IN_A_ROW,
+    RANKED,
+    Filling,
+    HealthWarnings,
+    ailments,
+    health,
+    lost,
+    warn,
+    watched,
+)
 from unspoken.training.supervised import train
 
 COUNTS = (2, 0, 3, 3, 1)
@@ -66,6 +76,15 @@ def test_figures_are_those_of_the_plain_definition(batch, checkpointed):
     assert found["thought_norm_ratio"] == pytest.approx(norm / float(table.norm(dim=-1).mean()), rel=1e-5)
     assert found["thought_cosine"] == pytest.approx(sum(mean_cosine(cloud) for cloud in clouds) / 3, rel=1e-4)
     assert found["thought_rank"] == pytest.approx(sum(effective_rank(cloud) for cloud in clouds) / 3, rel=1e-4)
+
+
+def test_the_rank_of_many_rows_is_that_of_some():
+    """It would take a good part of a step."""
+    thoughts = torch.randn(RANKED + 40, 1, 80, generator=torch.Generator().manual_seed(0))
+    every = torch.ones(len(thoughts), 1, dtype=torch.bool)
+    found = health(tiny_model(), {(3,): Filling(torch.zeros(len(thoughts), 1, dtype=torch.long), every, thoughts)})
+    assert found["thought_rank"] == effective_rank(thoughts[:RANKED, 0])
+    assert found["thought_cosine"] == pytest.approx(mean_cosine(thoughts[:, 0]))
 
 
 def test_the_gradient_of_a_thought_is_that_of_nudging_it(batch):

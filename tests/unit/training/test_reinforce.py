@@ -15,7 +15,8 @@ from unspoken.prepare import build_model, build_tokenizer, read_examples, tokeni
 from unspoken.recipe import resolve
 from unspoken.run_directory import open_run
 from unspoken.training import learner as learning
-from unspoken.training import rewards
+from unspoken.training import reinforce, rewards
+from unspoken.training.checkpoint import checkpoints
 from unspoken.training.learner import Learner
 from unspoken.training.train import train
 
@@ -50,7 +51,7 @@ def lines_of(run):
 
 
 def without_time(line):
-    return {key: value for key, value in line.items() if key != "seconds"}
+    return {key: value for key, value in line.items() if key not in ("seconds", "train_runtime")}
 
 
 @pytest.mark.parametrize(
@@ -187,6 +188,34 @@ def test_a_resumed_run_ends_in_the_same_bits(tmp_path, name):
     assert [without_time(line) for line in lines_of(whole)] == [without_time(line) for line in lines_of(partial)]
 
 
+def test_the_end_is_saved_so_that_a_kill_behind_it_loses_nothing(tmp_path, monkeypatch):
+    def killed(*args):
+        raise KeyboardInterrupt
+
+    recipe, run = recipe_of({"name": "grpo"}, save="end"), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(reinforce, "_finish", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, run)
+    assert [path.name for path in checkpoints(run)] == ["checkpoint-6"]
+    monkeypatch.setattr(Learner, "update", None)
+    train(recipe, run, resume=True)
+    assert files.read_json(run / "run.json")["last_step"] == 6
+
+
+def test_the_time_of_all_parts_is_in_the_last_line(tmp_path):
+    recipe, run = recipe_of({"name": "grpo"}), tmp_path / "run"
+    train(recipe, run)
+    lines = lines_of(run)
+    first = lines[-1]["train_runtime"]
+    assert first > sum(line.get("seconds", 0.0) for line in lines) > 0
+    files.remove(run / "checkpoints" / "checkpoint-6")
+    train(recipe, run, resume=True)
+    (last,) = [line for line in lines_of(run) if "train_runtime" in line]
+    assert (last["step"], last["epoch"]) == (6, 1)
+    assert last["train_runtime"] > first
+
+
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
     run = train(recipe_of({"name": "grpo"}, epochs=1), tmp_path / "run")
     learner, *_ = learner_of(recipe_of({"name": "grpo"}, {"name": "gaussian", "halt_after": 1}))
@@ -204,6 +233,18 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
             {"name": "gaussian", "critic": True},
             {},
             "thoughts.critic: nothing in grpo trains",
+        ),
+        (
+            {"name": "grpo"},
+            {"name": "gaussian"},
+            {"train_decoder": False},
+            "^test has 1 problem\n  model.train_decoder: it is method.language_model that says",
+        ),
+        (
+            {"name": "grpo", "redraw": True},
+            {"name": "gaussian"},
+            {},
+            "method.redraw: the question of a row is worded once",
         ),
         ({"name": "grpo"}, {"name": "gaussian"}, {"path": None}, "model.path: rewards say little to a model"),
     ],

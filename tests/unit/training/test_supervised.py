@@ -4,29 +4,34 @@ import copy
 import json
 import math
 import os
+import pickle
 import signal
 import subprocess
 import sys
 from random import Random
 
+import numpy as np
 import pytest
 import torch
 import transformers.trainer
 from peft import PeftModel
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, TrainerCallback
+from transformers import AutoModelForCausalLM, TrainerCallback, TrainingArguments
 
 from unspoken.answer import ask
 from unspoken.data.collate import collate
+from unspoken.data.loader import StagedDataset
 from unspoken.data.tokenize import tokenize
 from unspoken.data.tokenizer import thought_tokens
 from unspoken.errors import CheckpointError, NonFiniteError, RecipeError
-from unspoken.files import is_sealed, read_json, read_json_lines, sha256
+from unspoken.files import is_sealed, read_json, read_json_lines, sha256, write_json_lines
 from unspoken.prepare import build_model, load_model
 from unspoken.recipe import resolve
+from unspoken.recipe.batching import split_batch
 from unspoken.recipe.strict_yaml import to_yaml
 from unspoken.run_directory import open_run
 from unspoken.thoughts import build_source
+from unspoken.training import supervised
 from unspoken.training.checkpoint import checkpoints, newest_valid, step_of
 from unspoken.training.supervised import Stopped, train
 
@@ -387,6 +392,28 @@ def test_a_run_that_was_told_to_stop_resumes_to_the_same_bits_and_the_same_log(s
     assert_whole_log(run)
 
 
+def test_a_validation_in_the_step_of_a_signal_counts_after_resuming(tmp_path, during):
+    """The last step of an epoch is validated after its checkpoint; what was best must not be forgotten."""
+    chosen = recipe(method=TWO_STAGES, train={"epochs": 6, "save": "end"})
+    run = stopped_after(12, chosen, tmp_path / "run", during)
+    (validated,) = [line for line in metrics(run, "eval_accuracy") if line["step"] == 12]
+    state = read_json(run / "checkpoints" / "checkpoint-12" / "trainer_state.json")
+    assert state["best_metric"] == validated["eval_accuracy"]
+    assert state["log_history"][-1]["eval_accuracy"] == validated["eval_accuracy"]
+
+
+def test_the_time_of_a_resumed_run_is_that_of_all_its_parts(tmp_path, during):
+    run = stopped_after(4, recipe(), tmp_path / "run", during)
+    (line,) = metrics(run, "train_runtime")
+    line["train_runtime"] = 1000.0
+    kept = [row for row in read_json_lines(run / "metrics.jsonl") if "train_runtime" not in row]
+    write_json_lines(run / "metrics.jsonl", [*kept, line])
+    train(recipe(), run, resume=True)
+    (line,) = metrics(run, "train_runtime")
+    assert 1000.0 < line["train_runtime"] < 1500.0
+    assert_whole_log(run)
+
+
 def test_a_run_that_was_stopped_twice_resumes_to_the_same_bits(whole, tmp_path, during):
     run = stopped_after(2, recipe(model=DROPOUT), tmp_path / "run", during)
     during(stop_after(5))
@@ -610,6 +637,50 @@ def test_what_is_not_finite_stops_the_run_before_anything_moved(poison, what, ma
     train(recipe(model=DROPOUT, train=settings), run, resume=True)
     if max_grad_norm == 0.0:
         assert_same_run(run, whole)
+
+
+# ---- devices and processes
+
+
+def test_one_process_trains_on_one_gpu_and_says_that_the_others_wait(tmp_path, monkeypatch, caplog):
+    class WithFour(TrainingArguments):
+        @property
+        def n_gpu(self):
+            return getattr(self, "_n_gpu", 0) or 4
+
+    monkeypatch.setattr(supervised, "TrainingArguments", WithFour)
+    told = supervised.arguments(recipe(), tmp_path, split_batch(recipe().train, 1))
+    assert told.n_gpu == 1
+    (warning,) = [each.getMessage() for each in caplog.records if each.name == supervised.__name__]
+    assert "4 GPUs are here, and one process trains on the first of them" in warning
+    assert "torchrun --nproc-per-node=4" in warning
+
+
+def test_a_layout_can_be_told_to_a_process_that_is_started_anew(whole):
+    opened = open_run(whole)
+    rows = tokenize(opened.recipe.task.examples("train")[0], opened.recipe.task.text, opened.tokenizer)
+    layout = supervised.layout_of(opened.recipe, opened.tokenizer)
+    dataset = StagedDataset(rows, layout, 0)
+    told = pickle.loads(pickle.dumps(layout))
+    for epoch in (0, 2):
+        dataset.set_epoch(epoch)
+        again = StagedDataset(rows, told, 0)
+        again.set_epoch(epoch)
+        assert np.array_equal(dataset[3].input_ids, again[3].input_ids)
+
+
+# ---- what ends too early
+
+
+def test_a_run_that_ends_early_without_a_signal_is_not_finished(tmp_path, during):
+    class EndEarly(TrainerCallback):
+        def on_step_end(self, args, state, control, **kwargs):
+            control.should_training_stop = state.global_step == 4
+
+    during(EndEarly())
+    with pytest.raises(CheckpointError, match="training ended after step 4 of 9, and no signal was the reason"):
+        train(recipe(), tmp_path / "run")
+    assert not (tmp_path / "run" / "run.json").exists()
 
 
 # ---- stages

@@ -37,7 +37,7 @@ def contradictions(
     problems: list[Problem] = []
     if model:
         problems += model_problems(model)
-        problems += frozen_decoder_problems(model, thoughts) if not model.train_decoder else []
+        problems += frozen_decoder_problems(model, method, train, thoughts) if not model.train_decoder else []
     if train:
         problems += train_problems(train, method)
         problems += trainer_problems(train.trainer)
@@ -55,7 +55,7 @@ def contradictions(
     if model:
         problems += image_problems(task, model, evaluate)
     if model and model.embedding_heads:
-        problems += embedding_head_problems(task, model)
+        problems += embedding_head_problems(task, model, train)
     if isinstance(method, Contrastive):
         problems += contrastive_problems(method, task, model, train, evaluate)
     if adversary:

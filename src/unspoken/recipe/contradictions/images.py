@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from unspoken.config import EvaluateSettings, ModelSettings, VisionSettings
+from unspoken.config import EvaluateSettings, ModelSettings, TrainSettings, VisionSettings
 from unspoken.controls import IMAGE_CONTROLS
 from unspoken.recipe.problems import Problem
 from unspoken.tasks import Task
@@ -20,8 +20,8 @@ def image_problems(task: Task | None, model: ModelSettings, evaluate: EvaluateSe
     yield from _eyes(task, model, model.vision)
 
 
-def embedding_head_problems(task: Task | None, model: ModelSettings) -> Iterator[Problem]:
-    """What does not fit with guesses of the next image; a task that is None is not judged."""
+def embedding_head_problems(task: Task | None, model: ModelSettings, train: TrainSettings | None) -> Iterator[Problem]:
+    """What does not fit with guesses of the next image; a section that is None is not judged."""
     if task and not task.is_caption:
         name = task.model_dump()["name"]
         text = f"they guess the next image of a story, and rows of {name} have none"
@@ -29,6 +29,9 @@ def embedding_head_problems(task: Task | None, model: ModelSettings) -> Iterator
     heads = model.embedding_heads
     if heads and heads.image_weight == heads.text_weight == 0:
         yield Problem("model.embedding_heads", "with both weights 0 nothing trains them; take them out or raise one")
+    if heads and heads.compares_rows and train and train.micro_batch_size not in (None, train.batch_size):
+        text = "info_nce compares all rows of a step, which cannot be cut into parts"
+        yield Problem("train.micro_batch_size", f"{text}; remove it and lower train.batch_size, or choose cosine")
 
 
 def _unseen(task: Task, model: ModelSettings, evaluate: EvaluateSettings) -> Iterator[Problem]:

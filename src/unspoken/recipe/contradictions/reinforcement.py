@@ -18,6 +18,12 @@ def reinforcement_problems(
         yield from _policy(method, thoughts)
     if model and model.path is None:
         yield Problem("model.path", "rewards say little to a model that answers nothing right yet; give a trained run")
+    if model and not model.train_decoder:
+        text = "it is method.language_model that says whether the language model learns from rewards"
+        yield Problem("model.train_decoder", f"{text}; set that to freeze, and take this out")
+    if method.redraw:
+        text = "the question of a row is worded once here, so that nothing would be drawn anew"
+        yield Problem("method.redraw", f"{text}; take it out")
     if model and model.lora and method.language_model == "freeze":
         yield Problem("model.lora", "adapters of a language model that is frozen learn nothing; take it out")
 

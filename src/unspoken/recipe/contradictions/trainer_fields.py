@@ -32,6 +32,8 @@ OWNED = {
     "save_steps": "train.save",
     "save_total_limit": "train.keep_checkpoints",
     "load_best_model_at_end": "train.save",
+    "metric_for_best_model": "train.save",
+    "greater_is_better": "train.save",
     "eval_strategy": "train.validate_every",
     "eval_steps": "train.validate_every",
     "logging_strategy": "train.log_every",
@@ -56,6 +58,14 @@ REFUSED = {
     "train_sampling_strategy": "batches are drawn by unspoken.data.loader, by length and seed; remove it",
     "group_by_length": "batches are drawn by unspoken.data.loader, by length and seed; remove it",
     "remove_unused_columns": "rows are laid out anew at each stage and have no columns to remove; remove it",
+    "label_smoothing_factor": "the library smooths labels that stand beside the wrong logits, one place too early; "
+    "remove it",
+    "ignore_data_skip": "a resumed run would see rows again that it has seen in this epoch; remove it",
+    "save_only_model": "a run resumes to the same bits only with the optimizer's state in its checkpoints; remove it",
+    "enable_jit_checkpoint": "it swallows the signal, and a run that was cut short would count as finished; "
+    "signals are answered with a checkpoint anyway: remove it",
+    "logging_nan_inf_filter": "a loss that is not finite stops the run, and none is to be hidden before; remove it",
+    "disable_tqdm": "training shows a bar of its own and none of the library's; remove it",
 }
 """Fields that would break what a run promises."""
 

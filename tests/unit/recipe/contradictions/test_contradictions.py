@@ -149,3 +149,46 @@ def test_eyes_are_judged_whatever_the_task_and_the_evaluation_are():
 )
 def test_of_a_section_that_cannot_be_read_nothing_is_assumed(sections, key):
     assert problem(**sections).startswith(f"{key}: ")
+
+
+FROZEN = {"path": "gpt2", "train_decoder": False}
+AT_ONCE = {"name": "coconut", "epochs_per_stage": 0}
+
+
+@pytest.mark.parametrize(
+    "thoughts",
+    [
+        {"name": "last_hidden"},
+        {"name": "pause"},
+        {"name": "window"},
+        {"name": "gaussian"},
+        {"name": "gaussian", "learn_scale": True, "halt_after": 1, "critic": True},
+    ],
+)
+def test_a_frozen_language_model_needs_thoughts_that_learn(thoughts):
+    found = problem(model=FROZEN, method=AT_ONCE, thoughts=thoughts)
+    assert (
+        f"nothing is left to learn: thoughts of {thoughts['name']} have no parameters that this loss reaches" in found
+    )
+
+
+@pytest.mark.parametrize(
+    "thoughts",
+    [
+        {"name": "projection"},
+        {"name": "window", "weights": "learned"},
+        {"name": "navigator"},
+        {"name": "gaussian", "identities": 2},
+    ],
+)
+def test_thoughts_that_learn_may_be_all_that_does(thoughts):
+    accepted(model=FROZEN, method=AT_ONCE, thoughts=thoughts)
+
+
+def test_where_only_thoughts_learn_every_stage_has_some():
+    settings = {"model": FROZEN, "thoughts": {"name": "projection"}}
+    found = problem(**settings)
+    assert "rows of stage 0 have no thoughts; set method.epochs_per_stage=0, which begins with the final stage" in found
+    accepted(**settings, train={"first_epoch": 5})
+    found = problem(**settings, method={"name": "coconut", "mix": 0.0, "epochs_per_stage": [60]})
+    assert "rows of stage 0 have no thoughts; choose thoughts for them, or set it to true" in found

@@ -1,6 +1,7 @@
 """`train.trainer` takes what no setting of ours decides and what breaks nothing."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 from tests.unit.recipe.judged import accepted, problem
@@ -37,3 +38,45 @@ def test_the_field_names_read_from_the_source_are_those_of_the_class():
 def test_fields_that_are_ours_or_refused_exist_or_once_did():
     removed = {"warmup_ratio", "group_by_length"}
     assert ({*OWNED, *REFUSED} - training_arguments()) <= removed
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("label_smoothing_factor", 0.1),
+        ("ignore_data_skip", True),
+        ("save_only_model", True),
+        ("enable_jit_checkpoint", True),
+        ("logging_nan_inf_filter", True),
+        ("disable_tqdm", True),
+    ],
+)
+def test_what_breaks_training_or_resuming_is_refused_and_its_default_is_not(field, value):
+    assert problem(train={"trainer": {field: value}}) == f"train.trainer.{field}: {REFUSED[field]}"
+    accepted(train={"trainer": {field: type(value)(0)}})
+
+
+def test_every_field_that_we_set_is_ours_or_refused_or_may_be_set_otherwise(monkeypatch, tmp_path):
+    from unspoken.recipe.batching import split_batch
+    from unspoken.training import supervised
+
+    told = {}
+    monkeypatch.setattr(
+        supervised, "TrainingArguments", lambda **fields: told.update(fields) or SimpleNamespace(n_gpu=1)
+    )
+    recipe = accepted()
+    supervised.arguments(recipe, tmp_path, split_batch(recipe.train, 1), ddp_find_unused_parameters=True)
+    assert told.keys() - {*OWNED, *REFUSED} == {"use_cpu", "ddp_find_unused_parameters"}
+
+
+@pytest.mark.parametrize("field", ["use_cpu", "ddp_find_unused_parameters", "remove_unused_columns", "disable_tqdm"])
+def test_what_may_be_set_otherwise_is(field, tmp_path):
+    from unspoken.recipe.batching import split_batch
+    from unspoken.training import supervised
+
+    for value in (True, False) if field not in REFUSED else (False,):
+        recipe = accepted(train={"trainer": {field: value}})
+        arguments = supervised.arguments(
+            recipe, tmp_path, split_batch(recipe.train, 1), ddp_find_unused_parameters=not value
+        )
+        assert getattr(arguments, field) is value
