@@ -97,3 +97,55 @@ def test_gradients_of_the_pass_loop_equal_those_through_a_concatenating_cache(ar
     torch.testing.assert_close(results[0][0], results[1][0])
     for growing, concatenating in zip(results[0][1], results[1][1], strict=True):
         torch.testing.assert_close(growing, concatenating, atol=1e-6, rtol=1e-4)
+
+
+def gradients_of(model):
+    return {name: each.grad.clone() for name, each in model.named_parameters() if each.grad is not None}
+
+
+def same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, gradient in found.items():
+        torch.testing.assert_close(gradient, expected[name], atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("part", ["thought_source", "h.1.mlp", "thoughts"])
+@pytest.mark.parametrize("checkpointed", [False, True])
+def test_a_backward_pass_for_some_tensors_leaves_nothing_to_the_next(part, checkpointed):
+    model, batch = tiny_model("gpt2", source={"name": "projection"}).train(), batch_of(random_rows(1, 3, 3, 2))
+    model.model.checkpoint_passes = checkpointed
+    model(**batch).loss.backward()
+    expected = gradients_of(model)
+    model.zero_grad()
+    output = model(**batch)
+    some = [each for name, each in model.named_parameters() if part in name] or [output.thoughts]
+    torch.autograd.grad(output.loss, some, retain_graph=True, allow_unused=True)
+    output.loss.backward()
+    same(gradients_of(model), expected)
+
+
+def test_a_frozen_decoder_gives_its_thought_source_the_same_gradients_twice():
+    model, batch = tiny_model("gpt2", source={"name": "projection"}).train(), batch_of(random_rows(1, 3, 3, 2))
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("thought_source" in name)
+    loss = model(**batch).loss
+    loss.backward(retain_graph=True)
+    expected = gradients_of(model)
+    assert expected
+    model.zero_grad()
+    loss.backward()
+    same(gradients_of(model), expected)
+
+
+def test_the_gradients_of_two_losses_of_one_run_add_up():
+    model, batch = tiny_model("gpt2", source={"name": "projection"}).train(), batch_of(random_rows(1, 3, 3, 2))
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_("thought_source" in name)
+    logits = model(**batch, logits_to_keep=0).logits
+    losses = [logits.logsumexp(dim=-1).mean(), logits[:, -1].square().mean()]
+    sum(losses).backward(retain_graph=True)
+    expected = gradients_of(model)
+    model.zero_grad()
+    losses[0].backward(retain_graph=True)
+    losses[1].backward()
+    same(gradients_of(model), expected)

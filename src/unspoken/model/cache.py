@@ -27,6 +27,12 @@ class _Store:
         self.length = 0
         self.buffer: Tensor | None = None
         self.gradient: Tensor | None = None
+        self.backward_pass = -1
+
+    def begin_anew_in(self, backward_pass: int) -> None:
+        """Forget what another backward pass has summed; one for some parameters alone leaves its sum behind."""
+        if self.backward_pass != backward_pass:
+            self.backward_pass, self.gradient = backward_pass, None
 
     def make_room(self, previous: Tensor | None, new: Tensor) -> Tensor:
         """The buffer, with `previous` in front and space for `new` behind it.
@@ -72,6 +78,7 @@ class _Append(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor | None) -> tuple[Tensor | None, None, None]:
         store: _Store = ctx.store
+        store.begin_anew_in(torch._C._current_graph_task_id())
         if gradient is not None:
             if store.gradient is None:
                 assert store.buffer is not None, "forward came first"
@@ -80,7 +87,7 @@ class _Append(torch.autograd.Function):
         if store.gradient is None:
             return None, None, None
         new_gradient = store.gradient[:, :, ctx.start : ctx.stop]
-        if ctx.start == 0:  # the first columns come last: a second backward pass starts anew
+        if ctx.start == 0:  # the first columns come last: nothing is added any more
             store.gradient = None
         return new_gradient, None, None
 
