@@ -55,6 +55,18 @@ def test_every_image_reaches_the_slots_of_the_first(pool):
     assert (slots.grad.abs().amax(dim=(1, 2)) > 0).all()
 
 
+@pytest.mark.parametrize("pool", POOLS)
+def test_slots_may_be_rounded_more_coarsely_than_what_the_norm_makes_of_them(pool, monkeypatch):
+    """Autocast on CUDA runs layer norms in fp32; on a CPU it does not, so here the layer does it."""
+    plain = torch.nn.LayerNorm.forward
+    monkeypatch.setattr(torch.nn.LayerNorm, "forward", lambda layer, entering: plain(layer, entering.float()))
+    model = fusing_model(pool).train()
+    batch = inputs_of(collate(seeing_rows(), pad_id=0), "cpu")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model(**batch).logits.float().sum().backward()
+    assert all(each.grad.isfinite().all() for each in model.model.image_slots.fusion.parameters())
+
+
 def test_images_of_other_rows_reach_nothing():
     fusion = Fusion(SETTINGS, slots=3, width=8, std=0.5)
     slots = torch.randn(5, 3, 8, requires_grad=True)

@@ -63,8 +63,9 @@ class Fusion(nn.Module):
         if images > self.most_images:
             raise ValueError(f"a row has {images} images, fusion has {self.most_images} places; raise most_images")
         _, slots, width = slots_NSD.shape
-        met = slots_NSD.new_zeros(rows, images, slots, width)
-        met[is_there_BI] = self.norm(slots_NSD)
+        normed_NSD = self.norm(slots_NSD)  # autocast on CUDA makes it fp32, whatever came in
+        met = normed_NSD.new_zeros(rows, images, slots, width)
+        met[is_there_BI] = normed_NSD
         met = met + self.places[:images]
         is_there_BC = is_there_BI.repeat_interleave(slots, dim=1)
         fused_BCD = self.blocks(met.flatten(1, 2), src_key_padding_mask=~is_there_BC)
