@@ -1,5 +1,7 @@
 """Generation: batched and cached equals one row at a time without a cache."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,8 @@ from transformers import AutoModelForCausalLM
 from tests.conftest import TOKENS, tiny_model
 from tests.laws.rows import batch_of, random_rows
 from unspoken.data.stage import stage
+from unspoken.model import LatentConfig, LatentForCausalLM
+from unspoken.model.scratch import new_decoder
 from unspoken.records import TokenizedExample
 
 FAMILIES = ["gpt2", "llama", "qwen2"]
@@ -101,6 +105,46 @@ def test_a_saved_model_opens_with_the_auto_class_and_answers_the_same(arch, sour
     assert generate(reopened, rows, do_sample=False).tolist() == generate(model, rows, do_sample=False).tolist()
     for name, tensor in model.state_dict().items():
         torch.testing.assert_close(reopened.state_dict()[name], tensor, rtol=0, atol=0, msg=name)
+
+
+@pytest.mark.parametrize("arch", ["gpt2", "llama", "qwen2"])
+def test_a_model_whose_vocabulary_has_grown_opens_with_all_of_it(arch, tmp_path):
+    model, rows = tiny_model(arch), prompts(6)
+    model.resize_token_embeddings(50)
+    assert model.config.vocab_size == 50
+    model.save_pretrained(tmp_path)
+    reopened = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert reopened.config.vocab_size == len(reopened.lm_head.weight) == 50
+    assert generate(reopened, rows, do_sample=False).tolist() == generate(model, rows, do_sample=False).tolist()
+
+
+def test_a_file_that_holds_an_older_size_of_the_vocabulary_opens(tmp_path):
+    model = tiny_model("llama")
+    model.resize_token_embeddings(50)
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "vocab_size": 40}))
+    assert len(AutoModelForCausalLM.from_pretrained(tmp_path).lm_head.weight) == 50
+
+
+def test_the_bias_of_a_head_is_saved_and_opened_with_it(tmp_path):
+    decoder = new_decoder("phi", layers=1, heads=2, width=16, vocab_size=40, eos_token_id=0, pad_token_id=0)
+    with torch.no_grad():
+        decoder.lm_head.bias.normal_(generator=torch.Generator().manual_seed(0))
+    config = LatentConfig(decoder.config, TOKENS.latent, TOKENS.start, TOKENS.end)
+    model = LatentForCausalLM.from_decoder(decoder, config).eval()
+    model.save_pretrained(tmp_path)
+    reopened = AutoModelForCausalLM.from_pretrained(tmp_path)
+    ids = torch.tensor([[3, 4, 5]])
+    assert torch.equal(reopened(ids).logits, model(ids).logits)
+    assert torch.equal(reopened.lm_head.bias, decoder.lm_head.bias)
+
+
+def test_a_thought_token_may_be_the_first_of_the_vocabulary():
+    decoder = new_decoder("gpt2", layers=1, heads=2, width=16, vocab_size=20)
+    model = LatentForCausalLM.from_decoder(decoder, LatentConfig(decoder.config, 0, 1, 2))
+    assert model.generation_config.suppress_tokens == [0, 1, 2]
+    assert LatentConfig(decoder.config, latent_token_id=5).thought_token_ids == [5]
 
 
 def test_tied_weights_stay_tied_after_reload_and_resize(tmp_path):

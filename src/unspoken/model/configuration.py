@@ -19,6 +19,7 @@ class LatentConfig(PreTrainedConfig):
         image_token_id: Id of `<|image|>`: a position that holds it is an image slot. None: the model sees no images.
         vision: How image slots are filled, see `unspoken.model.vision.ImageSlots`.
         embedding_heads: What is guessed beside the words, see `EmbeddingHeads`. None: nothing.
+        head_bias: Whether the head adds a bias to the logits, as that of Phi and GPT-J does.
     """
 
     model_type = "unspoken"
@@ -36,6 +37,7 @@ class LatentConfig(PreTrainedConfig):
         image_token_id: int | None = None,
         vision: dict[str, Any] | None = None,
         embedding_heads: dict[str, Any] | None = None,
+        head_bias: bool = False,
         **kwargs: Any,
     ) -> None:
         if text_config is None or isinstance(text_config, dict):
@@ -51,8 +53,9 @@ class LatentConfig(PreTrainedConfig):
         self.image_token_id = image_token_id
         self.vision = vision
         self.embedding_heads = embedding_heads
+        self.head_bias = head_bias
         # tools above the model (Trainer, TRL, PEFT, generate) look for these at the top level
-        kwargs.setdefault("vocab_size", decoder.vocab_size)
+        kwargs.pop("vocab_size", None)  # older files hold one that stayed as it was when the vocabulary grew
         kwargs.setdefault("hidden_size", decoder.hidden_size)
         kwargs.setdefault("tie_word_embeddings", decoder.tie_word_embeddings)
         kwargs.setdefault("attn_implementation", decoder._attn_implementation)
@@ -61,7 +64,13 @@ class LatentConfig(PreTrainedConfig):
         super().__init__(**kwargs)
 
     @property
+    def vocab_size(self) -> int:
+        """That of the decoder, which is what the library changes when embeddings are resized."""
+        size: int = self.text_config.vocab_size
+        return size
+
+    @property
     def thought_token_ids(self) -> list[int]:
         """Ids of the thought tokens that the vocabulary has."""
         tokens = (self.latent_token_id, self.start_latent_token_id, self.end_latent_token_id)
-        return sorted({token for token in tokens if token and token > 0})
+        return sorted({token for token in tokens if token is not None and token >= 0})

@@ -280,7 +280,7 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
             if getattr(config.text_config, unsupported, None) not in (None, 1, 1.0):
                 raise RecipeError("model", [f"{config.text_config.model_type} scales its logits by {unsupported}"])
         self.model = LatentModel(config, language_model)
-        self.lm_head = lm_head or nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        self.lm_head = lm_head or nn.Linear(config.hidden_size, config.vocab_size, bias=config.head_bias)
         self.embedding_heads: EmbeddingHeads | None = None
         if config.embedding_heads is not None:
             self.embedding_heads = EmbeddingHeads(config.embedding_heads, config.hidden_size)
@@ -299,9 +299,11 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
 
         Args:
             causal_lm: Any causal language model; its vocabulary already holds the thought tokens.
-            config: Its `text_config` is that of `causal_lm`.
+            config: Its `text_config` is that of `causal_lm`; its `head_bias` is set to what the head has.
         """
-        model = cls(config, causal_lm.base_model, causal_lm.get_output_embeddings())
+        head = causal_lm.get_output_embeddings()
+        config.head_bias = getattr(head, "bias", None) is not None
+        model = cls(config, causal_lm.base_model, head)
         model.tie_weights()
         return model
 
