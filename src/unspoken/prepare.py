@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from unspoken.config import ModelSettings
 from unspoken.data.tokenizer import (
@@ -201,9 +201,10 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> LatentFor
     else:
         earlier = _load_pretrained(settings)
         decoder = _decoder_of(earlier) if isinstance(earlier, LatentForCausalLM) else earlier
+        new = _new_ids(settings, tokenizer)
         if settings.weights is not None:
-            _load_released(decoder, settings.weights, tokenizer)
-        _grow_vocabulary(decoder, tokenizer, settings.marker_init)
+            new -= _load_released(decoder, settings.weights, tokenizer)
+        _grow_vocabulary(decoder, tokenizer, new, settings.marker_init)
     config = LatentConfig(
         text_config=decoder.config,
         latent_token_id=tokens.latent,
@@ -293,26 +294,49 @@ def _keep(what: str, old: nn.Module | None, new: nn.Module | None) -> None:
         logger.warning("the %s of model.path is of another kind or size than the recipe's, which begins anew", what)
 
 
-def _grow_vocabulary(decoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, marker_init: str) -> None:
-    """Give every token an embedding; new ones start as a copy of a named token's, or as the mean of all."""
+def _new_ids(settings: ModelSettings, tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Ids of the tokens that were added to the tokenizer of the checkpoint."""
+    path = settings.tokenizer or settings.path
+    revision = settings.revision if settings.tokenizer is None else None
+    known = AutoTokenizer.from_pretrained(path, revision=revision, trust_remote_code=False).get_vocab()
+    return {index for token, index in tokenizer.get_vocab().items() if token not in known}
+
+
+def _grow_vocabulary(
+    decoder: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, new: set[int], marker_init: str
+) -> None:
+    """Give every token an embedding; new ones start as a copy of a named token's, or as the mean of all before them.
+
+    Args:
+        decoder: Its table may hold more rows than there were tokens, as that of Qwen does; nobody has trained these.
+        tokenizer: With the new tokens.
+        new: Ids that nobody has trained; those that the table has no row for are new as well.
+        marker_init: See `ModelSettings`.
+    """
     old = decoder.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) <= old:
+    places = sorted(new | set(range(old, len(tokenizer))))
+    if not places:
         return
-    decoder.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    if len(tokenizer) > old:
+        decoder.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    first = places[0]
     source = tokenizer.get_vocab().get(marker_init) if marker_init != "mean" else None
-    if source is None or source >= old:
+    if source is None or source >= first:
         if marker_init != "mean":
             logger.warning("%r is no token of this tokenizer: new embeddings start as the mean of all", marker_init)
         source = None
     with torch.no_grad():
         for table in (decoder.get_input_embeddings(), decoder.get_output_embeddings()):
-            table.weight[old:] = table.weight[:old].mean(dim=0) if source is None else table.weight[source].clone()
+            table.weight[places] = table.weight[:first].mean(dim=0) if source is None else table.weight[source].clone()
 
 
-def _load_released(decoder: PreTrainedModel, path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+def _load_released(decoder: PreTrainedModel, path: Path, tokenizer: PreTrainedTokenizerBase) -> set[int]:
     """Put the weights of a released `checkpoint_N` file into the decoder; every key must fit.
 
     A chain-of-thought checkpoint has no thought tokens yet, a Coconut checkpoint has: the vocabulary grows to its size.
+
+    Returns:
+        Ids of the thought tokens that the file has trained embeddings of.
 
     Raises:
         CheckpointError: Names the keys that do not fit.
@@ -322,7 +346,8 @@ def _load_released(decoder: PreTrainedModel, path: Path, tokenizer: PreTrainedTo
     table = state.get("lm_head.weight")
     tokens = thought_tokens(tokenizer)
     # the thought tokens come first: what else is special here, a released table does not know
-    if table is not None and len(table) == max(tokens.latent, tokens.start, tokens.end) + 1:
+    thinks = table is not None and len(table) == max(tokens.latent, tokens.start, tokens.end) + 1
+    if table is not None and thinks:
         decoder.resize_token_embeddings(len(table), mean_resizing=False)
     try:
         missing, unexpected = decoder.load_state_dict(state, strict=False)
@@ -337,3 +362,4 @@ def _load_released(decoder: PreTrainedModel, path: Path, tokenizer: PreTrainedTo
             f"{path} does not fit {type(decoder).__name__}: unexpected {sorted(unexpected)}, missing {sorted(absent)}; "
             "set model.path to the model it was trained from"
         )
+    return {tokens.latent, tokens.start, tokens.end} if thinks else set()

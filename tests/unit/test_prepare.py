@@ -102,6 +102,36 @@ def test_a_marker_that_is_no_token_is_told_and_the_mean_taken(unknown, tmp_path,
     ]
 
 
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("spare", [1, 2, 3, 9])
+@pytest.mark.parametrize("marker", ["<<", "mean"])
+def test_new_tokens_start_so_in_a_table_with_spare_rows_too(tied, spare, marker, tmp_path):
+    """Tables are often longer than their vocabulary: Qwen's has 293 rows that stand for nothing."""
+    rows = len(WORDS) + spare
+    before = tables(pretrained(tmp_path, tied=tied, rows=rows))
+    model, tokenizer = built(tmp_path, marker_init=marker)
+    new = [thought_tokens(tokenizer).latent, thought_tokens(tokenizer).start, thought_tokens(tokenizer).end]
+    assert sorted(new) == list(range(len(WORDS), len(WORDS) + 3))
+    for name, table in tables(model).items():
+        words = before[name][: len(WORDS)]
+        assert torch.equal(table[: len(WORDS)], words)
+        for token in new:
+            torch.testing.assert_close(table[token], words.mean(dim=0) if marker == "mean" else words[1])
+        assert torch.equal(table[len(WORDS) + 3 :], before[name][len(WORDS) + 3 :])
+
+
+def test_a_run_with_spare_rows_keeps_its_thought_tokens_when_it_is_trained_on(tmp_path):
+    pretrained(tmp_path / "base", tied=False, rows=20)
+    earlier, tokenizer = built(tmp_path / "base")
+    with torch.no_grad():
+        earlier.get_input_embeddings().weight.normal_(generator=torch.Generator().manual_seed(1))
+    earlier.save_pretrained(tmp_path / "run")
+    tokenizer.save_pretrained(tmp_path / "run")
+    model, _ = built(tmp_path / "run")
+    for name, table in tables(model).items():
+        assert torch.equal(table, tables(earlier)[name])
+
+
 def test_the_new_rows_are_copies_and_not_the_same_memory(tmp_path):
     pretrained(tmp_path, tied=True)
     model, tokenizer = built(tmp_path)
