@@ -6,6 +6,7 @@ import torch
 
 from tests.conftest import TOKENS, tiny_model
 from tests.laws.rows import batch_of, columns_of, random_rows
+from unspoken.errors import RecipeError
 from unspoken.model.scratch import ARCHITECTURES
 
 SOURCES = [
@@ -189,3 +190,10 @@ def test_a_slot_without_a_state_before_it_is_refused():
             input_ids=torch.tensor([[3, 4, 5], [0, TOKENS.latent, 5]]),
             attention_mask=torch.tensor([[1, 1, 1], [0, 1, 1]]),
         )
+
+
+@pytest.mark.parametrize("memory", [None, {"name": "episodic"}])
+def test_thoughts_that_are_drawn_one_after_the_other_are_not_refined_together(memory):
+    """With memory each depends on the states at all earlier ones; a rollout knows no iterations."""
+    with pytest.raises(RecipeError, match="jacobi refines all thoughts together, Gaussian draws one at a time; use"):
+        tiny_model(source={"name": "gaussian", "memory": memory}, schedule={"name": "jacobi", "iterations": 3})

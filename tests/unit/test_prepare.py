@@ -132,6 +132,23 @@ def test_a_run_with_spare_rows_keeps_its_thought_tokens_when_it_is_trained_on(tm
         assert torch.equal(table, tables(earlier)[name])
 
 
+@pytest.mark.parametrize("spare", [0, 9])
+@pytest.mark.parametrize("learned", [True, False], ids=["coconut", "chain of thought"])
+def test_a_released_checkpoint_keeps_the_thought_tokens_it_learned(spare, learned, tmp_path):
+    base = pretrained(tmp_path, tied=True, arch="gpt2", rows=len(WORDS) + spare)
+    if learned:
+        base.resize_token_embeddings(len(WORDS) + 3)
+    with torch.no_grad():
+        base.get_input_embeddings().weight.normal_(generator=torch.Generator().manual_seed(1))
+    torch.save(base.state_dict(), tmp_path / "checkpoint_9")
+    model, tokenizer = built(tmp_path, weights=str(tmp_path / "checkpoint_9"))
+    table, tokens = tables(model)["input"], thought_tokens(tokenizer)
+    expected = base.get_input_embeddings().weight
+    assert torch.equal(table[: len(WORDS)], expected[: len(WORDS)])
+    for token in tokens.latent, tokens.start, tokens.end:
+        assert torch.equal(table[token], expected[WORDS.index("<<")]) != learned
+
+
 def test_the_new_rows_are_copies_and_not_the_same_memory(tmp_path):
     pretrained(tmp_path, tied=True)
     model, tokenizer = built(tmp_path)

@@ -18,7 +18,7 @@ from transformers import Cache
 from unspoken.errors import RecipeError
 from unspoken.model.cache import ExtensionLayer, scratch_copy
 from unspoken.model.last_block import feeding_forward_from
-from unspoken.thoughts import History, ThoughtSource
+from unspoken.thoughts import History, Policy, ThoughtSource
 
 CHECKPOINT_COLUMNS = 64
 """With checkpointing, long passes are cut into pieces of this many columns: what is recomputed at once stays small."""
@@ -90,6 +90,9 @@ def build_schedule(settings: Mapping[str, Any], source: ThoughtSource) -> Schedu
         raise RecipeError(
             "schedule", ["jacobi has no released contextual behaviour: use sequential, or faithful=false"]
         )
+    if isinstance(schedule, Jacobi) and isinstance(source, Policy):
+        kind = type(source).__name__
+        raise RecipeError("schedule", [f"jacobi refines all thoughts together, {kind} draws one at a time; use sequential"])
     return schedule
 
 

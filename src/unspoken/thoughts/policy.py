@@ -151,8 +151,8 @@ class Policy(ThoughtSource):
             states=[history.states(column - 1, column)[:, 0] for column in earlier],
             is_thinking=[history.is_thought[:, column] for column in earlier],
         )
-        states = history.states_before().unbind(dim=1)
-        return torch.stack([self.likeliest(self.prepare(state_TD, episode)) for state_TD in states], dim=1)
+        (column,) = history.columns  # `sequential` is the only schedule that policies have
+        return self.likeliest(self.prepare(history.states(column - 1, column)[:, 0], episode))[:, None]
 
 
 def _slot_columns(history: History) -> Sequence[int]:

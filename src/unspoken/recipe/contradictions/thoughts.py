@@ -65,6 +65,9 @@ def _schedule(schedule: Mapping[str, Any] | None, thoughts: Mapping[str, Any] | 
     if schedule.get("name") == "jacobi" and thoughts and thoughts.get("faithful"):
         why = "the released contextual thoughts know no jacobi order"
         return [Problem("schedule.name", f"{why}; set schedule.name: sequential, or thoughts.faithful: false")]
+    if schedule.get("name") == "jacobi" and thoughts and is_policy(str(thoughts.get("name"))):
+        why = f"jacobi refines all thoughts together, {thoughts['name']} draws one after the other"
+        return [Problem("schedule.name", f"{why}; set schedule.name: sequential, or thoughts: {{name: last_hidden}}")]
     return _build_schedule(schedule)
 
 

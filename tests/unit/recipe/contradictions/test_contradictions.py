@@ -19,6 +19,17 @@ def test_the_released_window_has_no_jacobi_order():
     accepted(schedule=jacobi, thoughts={"name": "window"})
 
 
+@pytest.mark.parametrize("name", ["gaussian", "navigator", "dropout", "tokens"])
+@pytest.mark.parametrize("method", [COCONUT, {"name": "grpo"}], ids=["coconut", "grpo"])
+def test_thoughts_that_are_drawn_have_no_jacobi_order(name, method):
+    sections = {"method": method, "thoughts": {"name": name}, "model": {"path": "run"}}
+    assert problem(schedule={"name": "jacobi", "iterations": 3}, **sections) == (
+        f"schedule.name: jacobi refines all thoughts together, {name} draws one after the other; "
+        "set schedule.name: sequential, or thoughts: {name: last_hidden}"
+    )
+    accepted(schedule={"name": "sequential"}, **sections)
+
+
 @pytest.mark.parametrize(
     ("schedule", "expected"),
     [
