@@ -11,7 +11,7 @@ from tests.conftest import TOKENS, tiny_model
 from tests.laws.rows import batch_of, random_rows
 from unspoken.data.stage import stage
 from unspoken.model import LatentConfig, LatentForCausalLM
-from unspoken.model.scratch import new_decoder
+from unspoken.model.scratch import ARCHITECTURES, new_decoder
 from unspoken.records import TokenizedExample
 
 FAMILIES = ["gpt2", "llama", "qwen2"]
@@ -65,6 +65,14 @@ def test_jacobi_with_enough_iterations_generates_what_sequential_does():
     exact = generate(tiny_model("llama"), rows, do_sample=False)
     jacobi = generate(tiny_model("llama", schedule={"name": "jacobi", "iterations": 4}), rows, do_sample=False)
     assert jacobi.tolist() == exact.tolist()
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("schedule", [None, {"name": "jacobi", "iterations": 2}], ids=["sequential", "jacobi"])
+def test_a_static_cache_writes_what_a_dynamic_one_does(arch, schedule):
+    model, rows = tiny_model(arch, schedule=schedule), prompts(1)
+    dynamic = generate(model, rows, do_sample=False)
+    assert generate(model, rows, do_sample=False, cache_implementation="static").tolist() == dynamic.tolist()
 
 
 def test_sampling_returns_several_answers_and_no_thought_tokens():

@@ -23,7 +23,17 @@ class LatentConfig(PreTrainedConfig):
     """
 
     model_type = "unspoken"
-    sub_configs = {"text_config": AutoConfig}  # noqa: RUF012 (the library reads it as a plain class attribute)
+    # the library reads both as plain class attributes
+    sub_configs = {"text_config": AutoConfig}  # noqa: RUF012
+    keys_to_ignore_at_inference = [  # noqa: RUF012 (what a `Trainer` gathers as predictions is the rest: the logits)
+        "past_key_values",
+        "thoughts",
+        "thought_mask",
+        "num_passes",
+        "loss_words",
+        "loss_image",
+        "loss_text",
+    ]
 
     def __init__(
         self,

@@ -65,7 +65,7 @@ class LatentCausalLMOutput(ModelOutput):
 
     Attributes:
         loss: Cross entropy at labelled positions, when labels are given; with heads also their weighted losses.
-        logits: (B, kept, V); None when labels are given and `logits_to_keep` is not.
+        logits: (B, kept, V); None in training, see `LatentForCausalLM.forward`.
         past_key_values: As in `LatentModelOutput`.
         thoughts: As in `LatentModelOutput`.
         thought_mask: As in `LatentModelOutput`.
@@ -359,6 +359,11 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
         ):
             model_kwargs["past_key_values"] = growing_cache()
 
+    @staticmethod
+    def create_masks_for_generate(*, attention_mask: Tensor | None, **_: Any) -> Tensor | None:
+        """The mask as it is, whatever the cache: each pass makes its own of it, for as many columns as it sees."""
+        return attention_mask
+
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -385,8 +390,8 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
             inputs_embeds: See `LatentModel.forward`.
             labels: (B, L), not shifted, -100 where nothing is trained.
             use_cache: See `LatentModel.forward`.
-            logits_to_keep: Logits of this many last columns (0: all) or of these columns. Default: all of them without
-                labels, and with labels none but those of the loss, which are not returned.
+            logits_to_keep: Logits of this many last columns (0: all) or of these columns. Default: all of them, but
+                where there are labels and gradients none but those of the loss, which are not returned.
             images: See `LatentModel.forward`.
             foreseen: What the heads are to tell, see `EmbeddingHeads.losses`; counts where there are labels.
             num_items_in_batch: See `next_token_loss`.
@@ -394,8 +399,9 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
                 counts in the losses of the heads; where it is not known, each counts by its words.
             **kwargs: See `LatentModel.forward`.
         """
-        # with labels, only the logits of the loss are needed
-        kept = logits_to_keep if labels is not None or logits_to_keep is not None else 0
+        # in training only the logits of the loss are needed; where a `Trainer` predicts, it asks for all
+        trains = labels is not None and torch.is_grad_enabled()
+        kept = logits_to_keep if trains or logits_to_keep is not None else 0
         output = self.model(
             input_ids=input_ids,
             attention_mask=attention_mask,
