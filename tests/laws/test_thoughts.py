@@ -21,7 +21,7 @@ def history(*, rows=3, prefix=7, done=2, pads=(0, 2, 4), seed=0):
         is_real[row, :pad] = False
     is_thought[:, prefix:], is_marker[:, prefix - 1] = True, True
     placeholders = torch.randn(rows, 1, 6, generator=generator)
-    return History(chunks, [prefix + done], placeholders, is_real, is_thought, is_marker, pass_start=prefix + done - 1)
+    return History(chunks, [prefix + done], placeholders, is_real, is_thought, is_marker)
 
 
 def window_by_definition(past, weights, scope, row):
@@ -83,9 +83,6 @@ def test_matched_norm_keeps_the_direction_of_the_mean_and_the_length_of_the_newe
 def test_faithful_gives_the_first_thought_oldest_first_weights_and_all_later_ones_a_single_state():
     source = build_source({"name": "window", "weights": [0.6, 0.3, 0.1], "faithful": True}, 6)
     first = history(done=0, pads=(0, 0, 0))
-    first = History(
-        first.chunks, first.columns, first.placeholders, first.is_real, first.is_thought, first.is_marker, 0
-    )
     states = first.chunks[0]
     torch.testing.assert_close(source(first)[:, 0], 0.6 * states[:, 4] + 0.3 * states[:, 5] + 0.1 * states[:, 6])
     later = history(done=2)
@@ -95,10 +92,32 @@ def test_faithful_gives_the_first_thought_oldest_first_weights_and_all_later_one
 def test_faithful_renormalises_the_tail_of_the_list_when_the_question_is_short():
     source = build_source({"name": "window", "weights": [0.6, 0.3, 0.1], "faithful": True}, 6)
     short = history(prefix=2, done=0, pads=(0, 0, 0))
-    short = History(
-        short.chunks, short.columns, short.placeholders, short.is_real, short.is_thought, short.is_marker, 0
-    )
     torch.testing.assert_close(source(short)[:, 0], 0.75 * short.chunks[0][:, 0] + 0.25 * short.chunks[0][:, 1])
+
+
+@pytest.mark.parametrize("align", [True, False])
+def test_faithful_thoughts_of_a_row_are_its_own_in_any_batch(align):
+    """Slots of other rows end passes, too, and a window must not see where."""
+    model = tiny_model("llama", source={"name": "window", "weights": [0.6, 0.3, 0.1], "faithful": True})
+    rows = random_rows(7, 1, 4, 2, 3)
+    batch = batch_of(rows, align=align)
+    output = model.model(**{key: value for key, value in batch.items() if key != "labels"})
+    for index, row in enumerate(rows):
+        alone = model(**batch_of([row])).thoughts[0]
+        found = output.thoughts[index, output.thought_mask[index]]
+        torch.testing.assert_close(found, alone, atol=2e-5, rtol=1e-4)
+
+
+def test_faithful_thoughts_do_not_depend_on_how_long_passes_are_cut(monkeypatch):
+    model = tiny_model("gpt2", source={"name": "window", "weights": [0.6, 0.3, 0.1], "faithful": True}).train()
+    batch = batch_of(random_rows(13, 3, 2, 1))
+    expected = model(**batch)
+    model._set_gradient_checkpointing(True)
+    for columns in (1, 2, 3):
+        monkeypatch.setattr("unspoken.model.passes.CHECKPOINT_COLUMNS", columns)
+        output = model(**batch)
+        torch.testing.assert_close(output.thoughts, expected.thoughts)
+        torch.testing.assert_close(output.loss, expected.loss)
 
 
 def test_controls_take_the_thought_away():

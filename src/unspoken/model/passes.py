@@ -166,7 +166,6 @@ class Sequence:
             is_real=self.attention_mask[:, -self.embeds.size(1) :].bool(),
             is_thought=self.is_thought,
             is_marker=self.is_marker,
-            pass_start=self.done - chunks[-1].size(1) if chunks else 0,
         )
         thoughts_BSD = source(history).to(self.embeds.dtype)
         self.filled.update(zip(columns, thoughts_BSD.unbind(dim=1), strict=True))

@@ -24,7 +24,6 @@ class History:
         is_real: (B, L) false where a column is padding.
         is_thought: (B, L) true at thought slots.
         is_marker: (B, L) true at `<|start-latent|>`.
-        pass_start: First column of the newest pass.
     """
 
     chunks: Sequence[Tensor]
@@ -33,7 +32,6 @@ class History:
     is_real: Tensor
     is_thought: Tensor
     is_marker: Tensor
-    pass_start: int
 
     def states(self, start: int, stop: int) -> Tensor:
         """States of columns start..stop-1 from whichever passes computed them, (B, stop - start, D)."""

@@ -32,7 +32,7 @@ class Window(ThoughtSource):
         decay: Base of the exponential weights.
         scope: Older states that may take part: those of thoughts, of thoughts and `<|start-latent|>`, or all.
         match_norm: Rescale the mean to the norm of the newest state.
-        faithful: The released behaviour: only states of the newest pass, weights oldest first.
+        faithful: The released behaviour: only states from the row's last slot on, weights oldest first.
 
     Raises:
         ValueError: The settings contradict each other.
@@ -92,8 +92,10 @@ class Window(ThoughtSource):
         """Which of the columns start..stop-1 may take part in a mean, (B, stop - start)."""
         allowed_BT = history.is_real[:, start:stop]
         if self.faithful:
-            columns = torch.arange(start, stop, device=allowed_BT.device)
-            return allowed_BT & (columns >= history.pass_start)
+            columns = torch.arange(stop, device=allowed_BT.device)
+            # the newest pass of a row alone begins at its last slot: where passes of a batch are cut is not its matter
+            newest_B1 = (history.is_thought[:, :stop] * columns).amax(dim=1, keepdim=True)
+            return allowed_BT & (columns[start:] >= newest_B1)
         if self.scope == "all":
             return allowed_BT
         in_scope_BT = history.is_thought[:, start:stop]
