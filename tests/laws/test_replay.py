@@ -88,6 +88,17 @@ def test_a_replay_gives_the_log_probabilities_of_the_rollout(arch, source):
     assert drawn.scores.log_probs[chosen].std() > 0.1
 
 
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_model_held_in_bf16_draws_and_replays(source):
+    model = shaken(tiny_model("llama", source=SOURCES[source])).to(torch.bfloat16)
+    drawn = drawn_by(model)
+    again = replay(model, drawn)
+    chosen = drawn.scores.is_decision
+    assert chosen.sum() > 20
+    assert drawn.log_likelihoods.isfinite().all()
+    assert again.log_probs[chosen].isfinite().all()
+
+
 def test_stopping_is_drawn_for_each_trajectory_and_counted():
     model = shaken(tiny_model("gpt2", source=SOURCES["halting"]))
     drawn = drawn_by(model, siblings=16)

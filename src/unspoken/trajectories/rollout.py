@@ -147,6 +147,8 @@ class _Walk:
     def step(self, embeds_TCD: Tensor, is_real_TC: Tensor) -> None:
         """Run new columns; rows in which the last of them is not real keep their state."""
         self.mask_TL = torch.cat([self.mask_TL, is_real_TC.to(self.mask_TL)], dim=1)
+        # what is drawn is scored in fp32, whatever the model is held in
+        embeds_TCD = embeds_TCD.to(self.model.get_input_embeddings().weight.dtype)
         states_TCD = self.model.model(
             inputs_embeds=embeds_TCD, attention_mask=self.mask_TL, past_key_values=self.cache
         ).last_hidden_state
