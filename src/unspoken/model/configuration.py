@@ -9,7 +9,7 @@ class LatentConfig(PreTrainedConfig):
     """Configuration of `LatentModel`.
 
     Args:
-        text_config: Configuration of the decoder, any Hugging Face model with a KV cache and `inputs_embeds`.
+        text_config: Configuration of the decoder, of Hugging Face, see `check_decoder`.
         latent_token_id: Id of `<|latent|>`: a position that holds it is a thought slot.
         start_latent_token_id: Id of `<|start-latent|>`, or None without markers.
         end_latent_token_id: Id of `<|end-latent|>`, or None without markers.

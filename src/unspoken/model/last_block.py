@@ -9,6 +9,7 @@ holds losses, gradients and logits equal.
 Shapes: B rows, T columns of a pass, D width.
 """
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -21,7 +22,8 @@ from torch.nn import functional
 def last_feed_forward(decoder: nn.Module) -> nn.Module | None:
     """The feed-forward layer of the last block.
 
-    None where it is not one layer that every column goes through, or where it is compiled: graphs know no hooks.
+    None where it is not one layer that every column goes through, where it is given more than the columns (that of BLOOM
+    adds the residual itself), or where it is compiled: graphs know no hooks.
     """
     stacks = [child for child in decoder.children() if isinstance(child, nn.ModuleList) and len(child)]
     config: Any = decoder.config
@@ -31,7 +33,12 @@ def last_feed_forward(decoder: nn.Module) -> nn.Module | None:
     block = stacks[-1][-1]
     layer = getattr(block, "mlp", None)
     is_compiled = any(_is_compiled(each) for each in (decoder, block, layer))
-    return layer if isinstance(layer, nn.Module) and not is_compiled else None
+    return layer if isinstance(layer, nn.Module) and not is_compiled and _takes_one(layer) else None
+
+
+def _takes_one(layer: nn.Module) -> bool:
+    """Whether a layer reads nothing but what enters it."""
+    return len(inspect.signature(layer.forward).parameters) == 1
 
 
 def _is_compiled(module: Any) -> bool:
@@ -53,8 +60,8 @@ def feeding_forward_from(decoder: nn.Module, first: int) -> Iterator[None]:
         return
 
     def select(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        entering_BTD, *others = inputs
-        return entering_BTD[:, first:].contiguous(), *others
+        (entering_BTD,) = inputs
+        return (entering_BTD[:, first:].contiguous(),)
 
     def add_nothing(module: nn.Module, inputs: tuple[Tensor, ...], leaving_BRD: Tensor) -> Tensor:
         return functional.pad(leaving_BRD, (0, 0, first, 0))

@@ -1,4 +1,4 @@
-"""The latent model: any Hugging Face decoder, with positions whose embeddings are thoughts.
+"""The latent model: a decoder of Hugging Face, with positions whose embeddings are thoughts.
 
 `LatentModel` owns the decoder and the pass loop and returns states; `LatentForCausalLM` adds the head. That is Hugging
 Face's own layout, so `generate`, `Trainer`, TRL, PEFT and lm-eval work on it unchanged. Slots are found by token id in
@@ -32,6 +32,7 @@ from transformers.utils import ModelOutput
 from unspoken.errors import RecipeError
 from unspoken.model.cache import growing_cache
 from unspoken.model.configuration import LatentConfig
+from unspoken.model.decoder import check_decoder
 from unspoken.model.embedding_heads import EmbeddingHeads, states_before_words
 from unspoken.model.loss import first_trained_column, head_logits, next_token_loss, trained_states
 from unspoken.model.passes import Sequence, Single, build_schedule
@@ -130,11 +131,16 @@ class LatentModel(LatentPreTrainedModel):
     Args:
         config: See `LatentConfig`.
         language_model: The decoder to use; default: a new one from `config.text_config`.
+
+    Raises:
+        RecipeError: The decoder is none that passes are exact for, see `check_decoder`; or a source or schedule does
+            not fit.
     """
 
     def __init__(self, config: LatentConfig, language_model: PreTrainedModel | None = None) -> None:
         super().__init__(config)
         self.language_model = language_model or AutoModel.from_config(config.text_config)
+        check_decoder(self.language_model)
         self.thought_source = build_source(config.thought_source, config.hidden_size)
         self.schedule = build_schedule(config.schedule, self.thought_source)
         self.checkpoint_passes = config.checkpoint_passes

@@ -6,7 +6,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 ARCHITECTURES = ("gpt2", "llama", "qwen2", "qwen3", "mistral", "gemma2", "smollm3")
-"""Shapes that the tests cover; any Hugging Face decoder with a KV cache works as a pretrained model."""
+"""Shapes that the tests cover; a pretrained model may be another that `check_decoder` lets pass."""
 
 
 def new_decoder(
