@@ -197,3 +197,22 @@ def test_thoughts_that_are_drawn_one_after_the_other_are_not_refined_together(me
     """With memory each depends on the states at all earlier ones; a rollout knows no iterations."""
     with pytest.raises(RecipeError, match="jacobi refines all thoughts together, Gaussian draws one at a time; use"):
         tiny_model(source={"name": "gaussian", "memory": memory}, schedule={"name": "jacobi", "iterations": 3})
+
+
+def test_packed_rows_are_refused():
+    """Without a mask the second would attend to the first, and nothing would tell."""
+    model, ids = tiny_model("llama"), torch.tensor([[1, 2, 3, 4, 5], [1, 2, 3, 4, 5]])
+    positions = torch.tensor([[0, 1, 2, 3, 4], [0, 1, 2, 0, 1]])
+    with pytest.raises(ValueError, match="positions of row 1 begin again: packed rows are not supported; give one row"):
+        model(ids, position_ids=positions)
+    assert torch.equal(model(ids, position_ids=torch.arange(5).expand(2, -1)).logits, model(ids).logits)
+    model(ids, position_ids=positions, attention_mask=torch.ones_like(ids))
+
+
+@pytest.mark.parametrize("thought_columns", [0, 5])
+def test_the_mask_of_thoughts_is_true_at_the_slots_of_the_row_itself(thought_columns):
+    """Batches may be filled up with masked slots, which belong to no row."""
+    rows = random_rows(14, 2, 0, 3)
+    output = tiny_model()(**batch_of(rows, thought_columns=thought_columns))
+    assert output.thought_mask.sum(dim=1).tolist() == [row.num_thoughts for row in rows] == [2, 0, 3]
+    assert output.thought_mask.shape == output.thoughts.shape[:2]

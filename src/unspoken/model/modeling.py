@@ -205,7 +205,7 @@ class LatentModel(LatentPreTrainedModel):
             **kwargs: Accepted for Hugging Face's tools; `output_hidden_states` and `output_attentions` are refused.
 
         Raises:
-            ValueError: A slot has no state before it, or an unsupported output is asked for.
+            ValueError: A slot has no state before it, rows are packed, or an unsupported output is asked for.
         """
         if kwargs.get("output_hidden_states") or kwargs.get("output_attentions"):
             raise ValueError("a latent model returns the last states only; run `language_model` for inner ones")
@@ -221,6 +221,7 @@ class LatentModel(LatentPreTrainedModel):
         rows, length = embeds.shape[:2]
         past_length = past_key_values.get_seq_length() if past_key_values is not None else 0
         if attention_mask is None:
+            self._check_not_packed(position_ids)
             attention_mask = torch.ones(rows, past_length + length, dtype=torch.long, device=embeds.device)
         if position_ids is None:
             position_ids = (attention_mask.cumsum(dim=1) - 1).clamp(min=0)[:, -length:]
@@ -245,7 +246,7 @@ class LatentModel(LatentPreTrainedModel):
             last_hidden_state=torch.cat(sequence.chunks, dim=1) if len(sequence.chunks) > 1 else sequence.chunks[0],
             past_key_values=sequence.cache if use_cache or not owned else None,
             thoughts=torch.stack([sequence.filled[column] for column in columns], dim=1) if columns else None,
-            thought_mask=is_thought[:, columns] if columns else None,
+            thought_mask=(is_thought & attention_mask[:, -length:].bool())[:, columns] if columns else None,
             num_passes=sequence.num_passes,
         )
 
@@ -254,6 +255,17 @@ class LatentModel(LatentPreTrainedModel):
         if input_ids is None or token_id is None:
             return torch.zeros(embeds.shape[:2], dtype=torch.bool, device=embeds.device)
         return input_ids == token_id
+
+    @staticmethod
+    def _check_not_packed(position_ids: Tensor | None) -> None:
+        """Refuse positions that begin again: what stands behind would attend to what stands before."""
+        if position_ids is None:
+            return
+        packed = (position_ids.diff(dim=1) < 0).any(dim=1).nonzero().flatten().tolist()
+        if packed:
+            raise ValueError(
+                f"positions of row {packed[0]} begin again: packed rows are not supported; give one row each"
+            )
 
     @staticmethod
     def _check_slots(is_thought: Tensor, is_real: Tensor) -> None:
