@@ -18,12 +18,13 @@ FAMILIES = ["gpt2", "llama", "qwen2"]
 
 
 def prompts(seed, counts=(0, 3, 1, 4)):
-    rng, rows = np.random.default_rng(seed), []
-    for count in counts:
-        question = rng.integers(1, 37, size=rng.integers(3, 9)).astype(np.int32)
-        example = TokenizedExample(str(count), question[:0], (), (question,), (), question[:0])
-        rows.append(stage(example, question, count, [], TOKENS, markers=True))
-    return rows
+    rng = np.random.default_rng(seed)
+    return [asking(rng.integers(1, 37, size=rng.integers(3, 9)).astype(np.int32), count) for count in counts]
+
+
+def asking(question, count):
+    example = TokenizedExample(str(count), question[:0], (), (question,), (), question[:0])
+    return stage(example, question, count, [], TOKENS, markers=True)
 
 
 def generate(model, rows, **kwargs):

@@ -1,11 +1,16 @@
 """What was drawn and what is scored again: the same numbers, for any weights and any mixture of rows."""
 
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from tests.conftest import tiny_model
 from tests.laws.rows import batch_of, random_rows
-from tests.laws.test_generate import prompts
+from tests.laws.test_generate import asking, prompts
+from unspoken.model import LatentConfig, LatentForCausalLM
 from unspoken.trajectories import Chance, replay, rollout
 from unspoken.trajectories.replay import log_likelihood
 
@@ -97,6 +102,65 @@ def test_a_model_held_in_bf16_draws_and_replays(source):
     assert chosen.sum() > 20
     assert drawn.log_likelihoods.isfinite().all()
     assert again.log_probs[chosen].isfinite().all()
+
+
+@pytest.mark.parametrize("arch", ["mistral", "gemma2"])
+@pytest.mark.parametrize("source", ["gaussian", "halting", "everything"])
+def test_a_short_window_is_of_a_trajectorys_own_columns(arch, source):
+    """Those in which only others think do not push its question out of sight."""
+    model = shaken(tiny_model(arch, source=SOURCES[source]))
+    model.model.language_model.config.sliding_window = 3
+    drawn = drawn_by(model, siblings=6)
+    assert len(set(drawn.num_thoughts.tolist())) > 2
+    torch.testing.assert_close(log_likelihood(model, drawn), drawn.log_likelihoods, rtol=1e-5, atol=1e-4)
+    again, chosen = replay(model, drawn), drawn.scores.is_decision
+    torch.testing.assert_close(again.log_probs[chosen], drawn.scores.log_probs[chosen], rtol=1e-5, atol=1e-4)
+    model.model.language_model.config.sliding_window = 100
+    assert (log_likelihood(model, drawn) - drawn.log_likelihoods).abs().max() > 0.1, "or this law tests nothing"
+
+
+def test_a_decoder_that_measures_distance_in_columns_sees_no_gap():
+    """MPT weighs attention by distance, and counts it so."""
+    config = AutoConfig.for_model("mpt", d_model=16, n_heads=2, n_layers=2, vocab_size=40, max_seq_len=128)
+    decoder = AutoModelForCausalLM.from_config(config)
+    settings = LatentConfig(config, 37, 38, 39, SOURCES["halting"], eos_token_id=0, pad_token_id=0)
+    model = shaken(LatentForCausalLM.from_decoder(decoder, settings).eval())
+    with torch.no_grad():
+        for parameter in decoder.parameters():
+            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    drawn = drawn_by(model, siblings=6)
+    torch.testing.assert_close(log_likelihood(model, drawn), drawn.log_likelihoods, rtol=1e-5, atol=1e-4)
+
+
+def test_tails_of_several_lengths_are_each_trajectorys_own():
+    model = shaken(tiny_model("mistral", source=SOURCES["halting"]))
+    model.model.language_model.config.sliding_window = 3
+    rows = prompts(7, counts=(3, 2, 4, 1))
+    rows[1] = replace(
+        rows[1], input_ids=np.append(rows[1].input_ids, [5, 6]), labels=np.append(rows[1].labels, [-100] * 2)
+    )
+    drawn = rollout(
+        model, rows, siblings=4, chance=Chance(), generator=torch.Generator().manual_seed(0), max_new_tokens=5
+    )
+    torch.testing.assert_close(log_likelihood(model, drawn), drawn.log_likelihoods, rtol=1e-5, atol=1e-4)
+
+
+def test_a_short_question_has_the_room_it_has_alone():
+    """Positions are a row's own: the columns of a longer one beside it take none of them."""
+    model = tiny_model("llama", source=SOURCES["gaussian"])
+    model.config.eos_token_id = -1
+    # of 128 positions two markers and two thoughts take 4
+    short, longer, full = (asking(np.full(length, 5, dtype=np.int32), 2) for length in (6, 117, 124))
+
+    def answers(*rows):
+        drawn = rollout(
+            model, rows, siblings=1, chance=Chance(temperature=0.0), generator=torch.Generator(), max_new_tokens=10
+        )
+        return [drawn.answer(index) for index in range(len(rows))]
+
+    together = answers(short, longer, full)
+    assert [len(answer) for answer in together] == [10, 7, 0]
+    assert together == [*answers(short), *answers(longer), *answers(full)]
 
 
 def test_stopping_is_drawn_for_each_trajectory_and_counted():

@@ -142,6 +142,14 @@ def growing_cache(num_columns: int = 0) -> Cache:
     return Cache(layer_class_to_replicate=partial(GrowingLayer, num_columns))
 
 
+def rearrange_columns(cache: Cache, order_TC: Tensor) -> None:
+    """Put the columns of each row into another order, (T, C): which of the old ones stands in each place."""
+    for layer in cache.layers:
+        places = order_TC[:, None, :, None]
+        layer.keys = layer.keys.gather(2, places.expand_as(layer.keys))
+        layer.values = layer.values.gather(2, places.expand_as(layer.values))
+
+
 def scratch_copy(cache: Cache) -> Cache:
     """A cache with the same columns that can be extended and thrown away; `cache` stays as it is."""
     if all(isinstance(layer, GrowingLayer) for layer in cache.layers):

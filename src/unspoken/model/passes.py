@@ -92,7 +92,9 @@ def build_schedule(settings: Mapping[str, Any], source: ThoughtSource) -> Schedu
         )
     if isinstance(schedule, Jacobi) and isinstance(source, Policy):
         kind = type(source).__name__
-        raise RecipeError("schedule", [f"jacobi refines all thoughts together, {kind} draws one at a time; use sequential"])
+        raise RecipeError(
+            "schedule", [f"jacobi refines all thoughts together, {kind} draws one at a time; use sequential"]
+        )
     return schedule
 
 

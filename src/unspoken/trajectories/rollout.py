@@ -1,15 +1,18 @@
 """Question -> thoughts -> answer, drawn: N trajectories of each question at once, on one cache from start to end.
 
-The question runs once for all its trajectories. A trajectory that has stopped stays in the batch behind masked columns,
-so its state, its positions and its answer are those it would have alone. What is drawn here is scored by `replay`.
+The question runs once for all its trajectories. A trajectory that has stopped stays in the batch behind masked columns;
+where the decoder counts columns (a sliding window) they are moved in front of its own before it goes on. So its state,
+its positions, its room and its answer are those it would have alone. What is drawn here is scored by `replay`.
 
 A source that leaves nothing to chance thinks once for all trajectories of a question; only their words are drawn.
 
 Shapes: see `unspoken.trajectories.records`; P columns of the questions, V vocabulary.
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -19,7 +22,7 @@ from transformers import Cache
 from unspoken.data.collate import collate, inputs_of
 from unspoken.errors import RecipeError
 from unspoken.model import LatentForCausalLM
-from unspoken.model.cache import growing_cache
+from unspoken.model.cache import growing_cache, rearrange_columns
 from unspoken.records import IGNORED, StagedExample, Tokens
 from unspoken.thoughts import Policy
 from unspoken.thoughts.policy import Episode
@@ -143,9 +146,12 @@ class _Walk:
         self.cache.batch_repeat_interleave(siblings)
         self.mask_TL = inputs["attention_mask"].repeat_interleave(siblings, dim=0)
         self.state_TD: Tensor = self.read.last_hidden_state[:, -1].repeat_interleave(siblings, dim=0)
+        self.window = _window(model)
 
     def step(self, embeds_TCD: Tensor, is_real_TC: Tensor) -> None:
         """Run new columns; rows in which the last of them is not real keep their state."""
+        if self.mask_TL.size(1) + is_real_TC.size(1) > self.window:
+            self._close_gaps(is_real_TC.any(dim=1))
         self.mask_TL = torch.cat([self.mask_TL, is_real_TC.to(self.mask_TL)], dim=1)
         # what is drawn is scored in fp32, whatever the model is held in
         embeds_TCD = embeds_TCD.to(self.model.get_input_embeddings().weight.dtype)
@@ -161,6 +167,23 @@ class _Walk:
     def logits(self) -> Tensor:
         """Of the next word, (T, V)."""
         return self.model.logits(self.state_TD)
+
+    def _close_gaps(self, goes_on_T: Tensor) -> None:
+        """Move masked columns in front of the real ones where one of the rows that go on has some between or behind."""
+        has_gap_T = (self.mask_TL.diff(dim=1) < 0).any(dim=1)
+        if (has_gap_T & goes_on_T).any():
+            order_TL = self.mask_TL.argsort(dim=1, stable=True)
+            self.mask_TL = self.mask_TL.gather(1, order_TL)
+            rearrange_columns(self.cache, order_TL)
+
+
+def _window(model: LatentForCausalLM) -> int:
+    """How many columns back the decoder looks where it counts them, masked ones included; else a very large number."""
+    config = model.model.language_model.config
+    if config.model_type == "mpt":  # it weighs attention by the distance, which it counts in columns
+        return 0
+    names = ("sliding_window", "attention_chunk_size", "window_size")
+    return min(getattr(config, name, None) or sys.maxsize for name in names)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -272,18 +295,17 @@ def _write(
 ) -> _Writing:
     model, rows = walk.model, len(walk.state_TD)
     critic = policy if policy is not None and policy.critic is not None else None
-    ids_TC, is_real_TC = _tails(tails, walk.siblings, model.device)
-    if ids_TC.size(1):
+    for ids_TC, is_real_TC in _tails(tails, walk.siblings, model.device):
         walk.step_tokens(ids_TC, is_real_TC)
     end, pad = model.config.eos_token_id, model.config.pad_token_id or 0
     forbidden = model.generation_config.suppress_tokens
-    is_writing_T = torch.ones(rows, dtype=torch.bool, device=model.device)
+    room_T = (model.num_positions - walk.mask_TL.sum(dim=1)).clamp(max=max_new_tokens)
+    is_writing_T = room_T > 0
     tokens: list[Tensor] = []
     written: list[Tensor] = []
     log_likelihood_T = torch.zeros(rows, device=model.device)
     scores: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
-    room = model.num_positions - walk.mask_TL.size(1)
-    for _ in range(min(max_new_tokens, room)):
+    while is_writing_T.any():
         logits_TV = walk.logits()
         logits_TV[:, forbidden] = -torch.inf
         warm_TV = logits_TV / (temperature or 1.0)
@@ -298,13 +320,13 @@ def _write(
         scores.append((is_writing_T if temperature else torch.zeros_like(is_writing_T), log_prob_T, entropy_T, value_T))
         tokens.append(torch.where(is_writing_T, token_T, pad))
         written.append(is_writing_T)
-        is_writing_T = is_writing_T & (token_T != end)
-        if not is_writing_T.any():
-            break
-        walk.step_tokens(tokens[-1][:, None], is_writing_T[:, None])
+        is_writing_T = is_writing_T & (token_T != end) & (len(tokens) < room_T)
+        if is_writing_T.any():
+            walk.step_tokens(tokens[-1][:, None], is_writing_T[:, None])
+    nothing = torch.zeros(rows, 0, dtype=torch.long, device=model.device)
     return _Writing(
-        tokens=torch.stack(tokens, dim=1),
-        num_tokens=torch.stack(written, dim=1).sum(dim=1),
+        tokens=torch.stack(tokens, dim=1) if tokens else nothing,
+        num_tokens=torch.stack([*written, torch.zeros_like(is_writing_T)], dim=1).sum(dim=1),
         log_likelihoods=log_likelihood_T,
         scores=_columns(scores, rows, model.device),
     )
@@ -318,15 +340,17 @@ def token_scores(logits_TV: Tensor, token_T: Tensor) -> tuple[Tensor, Tensor]:
     return log_probs_TV.gather(-1, token_T[..., None]).squeeze(-1), entropy_T
 
 
-def _tails(tails: Sequence[Tokens], siblings: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """What follows the slots, as one block of columns, (T, C), padded on the left, and what of it is real."""
+def _tails(tails: Sequence[Tokens], siblings: int, device: torch.device) -> Iterator[tuple[Tensor, Tensor]]:
+    """What follows the slots, padded on the left, (T, C), and what of it is real; a new block where a tail begins."""
     longest = max(map(len, tails))
     ids, real = np.zeros((len(tails), longest), dtype=np.int64), np.zeros((len(tails), longest), dtype=np.int64)
     for row, tail in enumerate(tails):
         if len(tail):
             ids[row, -len(tail) :], real[row, -len(tail) :] = tail, 1
     ids_TC, real_TC = (torch.from_numpy(each).to(device).repeat_interleave(siblings, dim=0) for each in (ids, real))
-    return ids_TC, real_TC
+    starts = sorted({longest - len(tail) for tail in tails if len(tail)})
+    for start, stop in pairwise([*starts, longest]):
+        yield ids_TC[:, start:stop], real_TC[:, start:stop]
 
 
 def _columns(

@@ -29,7 +29,13 @@ def latent(arch, **shape):
 REFUSED = {
     "mamba2": ({**SMALL, "num_heads": 8, "head_dim": 8, "state_size": 8, "n_groups": 1}, "layers of linear_attention"),
     "recurrent_gemma": (
-        {**SHAPE, "lru_width": 32, "attention_window_size": 8, "block_types": ["recurrent", "attention"], "head_dim": 8},
+        {
+            **SHAPE,
+            "lru_width": 32,
+            "attention_window_size": 8,
+            "block_types": ["recurrent", "attention"],
+            "head_dim": 8,
+        },
         "layers of linear_attention",
     ),
     "lfm2": ({**SHAPE, "layer_types": ["conv", "full_attention"], "block_multiple_of": 8}, "layers of conv"),
