@@ -19,6 +19,7 @@ from unspoken.errors import RecipeError
 from unspoken.model.cache import ExtensionLayer, scratch_copy
 from unspoken.model.last_block import feeding_forward_from
 from unspoken.thoughts import History, Policy, ThoughtSource
+from unspoken.thoughts.settings import setting_problems, takes
 
 CHECKPOINT_COLUMNS = 64
 """With checkpointing, long passes are cut into pieces of this many columns: what is recomputed at once stays small."""
@@ -74,14 +75,19 @@ def build_schedule(settings: Mapping[str, Any], source: ThoughtSource) -> Schedu
     """The schedule that `{"name": ..., **settings}` describes.
 
     Raises:
-        RecipeError: The name or a setting is unknown, or the schedule does not fit the source.
+        RecipeError: The name or a setting is unknown or missing, its value is of another type or out of range, or the
+            schedule does not fit the source.
     """
     name = settings.get("name")
     if name not in SCHEDULES:
         raise RecipeError("schedule", [f"name: unknown schedule {name!r}; known: {', '.join(SCHEDULES)}"])
+    chosen = {key: value for key, value in settings.items() if key != "name"}
+    problems = setting_problems(name, chosen, takes(SCHEDULES[name]))
+    if problems:
+        raise RecipeError("schedule", problems)
     try:
-        schedule = SCHEDULES[name](**{key: value for key, value in settings.items() if key != "name"})
-    except (TypeError, ValueError) as error:
+        schedule = SCHEDULES[name](**chosen)
+    except ValueError as error:
         raise RecipeError("schedule", [f"{name}: {error}"]) from error
     if isinstance(schedule, Single) and source.reads_states:
         kind = type(source).__name__

@@ -194,6 +194,7 @@ def _resolve(values: Mapping[str, Any], where: str, origins: Mapping[str, str], 
         train=train,
         evaluate=evaluate,
         thoughts=thoughts,
+        schedule=schedule,
         adversary=adversary,
     )
     if reader.problems:

@@ -14,6 +14,7 @@ from unspoken.thoughts.navigator import Navigator
 from unspoken.thoughts.pause import Pause
 from unspoken.thoughts.policy import Policy
 from unspoken.thoughts.projection import Projection
+from unspoken.thoughts.settings import setting_problems, takes
 from unspoken.thoughts.vocabulary import Vocabulary
 from unspoken.thoughts.window import Window
 
@@ -37,28 +38,23 @@ def build_source(settings: Mapping[str, Any], width: int) -> ThoughtSource:
     """The source that `{"name": ..., **settings}` describes, for a model of this width.
 
     Raises:
-        RecipeError: The name or a setting is unknown, or its value is out of range.
+        RecipeError: The name or a setting is unknown, or its value is of another type or out of range.
     """
     name = settings.get("name")
     if name not in SOURCES:
         raise RecipeError("thoughts", [f"name: unknown source {name!r}; known: {', '.join(SOURCES)}"])
     source = SOURCES[name]
-    known = _settings_of(source)
     chosen = {key: value for key, value in settings.items() if key != "name"}
-    unknown = [key for key in chosen if key not in known]
-    if unknown:
-        takes = ", ".join(known) or "nothing"
-        raise RecipeError("thoughts", [f"{key}: unknown key of {name}, which takes {takes}" for key in unknown])
+    problems = setting_problems(name, chosen, _settings_of(source))
+    if problems:
+        raise RecipeError("thoughts", problems)
     try:
         return source(width, **chosen)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError) as error:  # a source of somebody's own may say nothing of its types
         raise RecipeError("thoughts", [f"{name}: {error}"]) from error
 
 
-def _settings_of(source: type[ThoughtSource]) -> list[str]:
+def _settings_of(source: type[ThoughtSource]) -> dict[str, inspect.Parameter]:
     """The settings that a source takes; what it hands on to `Policy` are settings, too."""
-    parameters = [*inspect.signature(source).parameters.values()]
-    if any(parameter.kind == inspect.Parameter.VAR_KEYWORD for parameter in parameters):
-        parameters += inspect.signature(Policy).parameters.values()
-    kept = [parameter.name for parameter in parameters if parameter.kind != inspect.Parameter.VAR_KEYWORD]
-    return [name for name in kept if name != "width"]
+    hands_on = any(each.kind == inspect.Parameter.VAR_KEYWORD for each in inspect.signature(source).parameters.values())
+    return takes(source, Policy) if hands_on else takes(source)

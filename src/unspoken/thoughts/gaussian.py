@@ -1,7 +1,7 @@
 """Thoughts drawn around the state: Coconut with noise whose size is given or learned (CoLaR, arXiv:2505.16552)."""
 
 import math
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Generator, Tensor, nn
@@ -31,7 +31,7 @@ class Gaussian(Policy):
         **heads: See `Policy`.
 
     Raises:
-        ValueError: The scale is out of range, or the action unknown.
+        ValueError: The scale is out of range.
     """
 
     def __init__(
@@ -45,8 +45,6 @@ class Gaussian(Policy):
         super().__init__(width, **heads)
         if not 0 < scale <= MAX_SCALE:
             raise ValueError(f"scale is {scale}; give a number above 0 and up to {MAX_SCALE:g}")
-        if action not in get_args(ACTIONS):
-            raise ValueError(f"action is {action!r}; known: {', '.join(get_args(ACTIONS))}")
         self.action = action
         log_scale = torch.full((width,), math.log(scale))
         if learn_scale:

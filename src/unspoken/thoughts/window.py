@@ -7,6 +7,7 @@ from the second thought on its window holds one state, and it gives the newest s
 Shapes: B rows, S slots, W window, D width.
 """
 
+import math
 from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
@@ -29,7 +30,7 @@ class Window(ThoughtSource):
         size: Number of states in the window; default: the length of a weight list, else 3.
         weights: One weight per distance, newest first; or `uniform`; or `exponential` (`decay` to the power of the
             distance); or `learned` (softmax of `size` parameters, uniform at first).
-        decay: Base of the exponential weights.
+        decay: Base of the exponential weights, above 0 and up to 1; default: 0.5.
         scope: Older states that may take part: those of thoughts, of thoughts and `<|start-latent|>`, or all.
         match_norm: Rescale the mean to the norm of the newest state.
         faithful: The released behaviour: only states from the row's last slot on, weights oldest first.
@@ -43,7 +44,7 @@ class Window(ThoughtSource):
         width: int,
         size: int | None = None,
         weights: Sequence[float] | Literal["uniform", "exponential", "learned"] = (0.6, 0.3, 0.1),
-        decay: float = 0.5,
+        decay: float | None = None,
         scope: Scope = "all",
         match_norm: bool = False,
         faithful: bool = False,
@@ -53,14 +54,19 @@ class Window(ThoughtSource):
         self.size = size if size is not None else (len(fixed) if fixed else 3)
         if self.size < 1:
             raise ValueError(f"window size must be at least 1, found {self.size}")
-        if fixed is not None and (len(fixed) < self.size or min(fixed) < 0 or fixed[0] <= 0):
+        if fixed is not None and not (
+            len(fixed) >= self.size and fixed[0] > 0 and all(0 <= w < math.inf for w in fixed)
+        ):
             raise ValueError(f"window of {self.size} needs as many weights >= 0, the newest > 0; found {fixed}")
-        if weights not in ("uniform", "exponential", "learned") and fixed is None:
-            raise ValueError(f"window weights must be a list, uniform, exponential or learned; found {weights!r}")
-        if scope not in ("thoughts", "thoughts+marker", "all"):
-            raise ValueError(f"window scope must be thoughts, thoughts+marker or all; found {scope!r}")
         if faithful and (fixed is None or scope != "all"):
             raise ValueError("faithful=True reproduces the released code: fixed weights and scope `all` only")
+        if decay is not None and weights != "exponential":
+            raise ValueError(
+                f"window decay is of exponential weights; found weights {weights!r}: remove one of the two"
+            )
+        decay = 0.5 if decay is None else decay
+        if not 0 < decay <= 1:
+            raise ValueError(f"window decay must be above 0 and up to 1; found {decay}")
         self.scope, self.match_norm, self.faithful = scope, match_norm, faithful
         self.logits: nn.Parameter | None = nn.Parameter(torch.zeros(self.size)) if weights == "learned" else None
         if fixed is None:

@@ -232,10 +232,10 @@ def test_memories_can_be_built_without_storage():
     ("settings", "message"),
     [
         ({"name": "bnk"}, "unknown memory 'bnk'; known: episodic, bank, graph"),
-        ("bank", "memory is 'bank'; give a mapping"),
-        ({"name": "bank", "beta": 1}, "unknown key of memory bank: beta; it takes rank, capacity"),
+        ("bank", "memory: it must be a mapping; found 'bank'"),
+        ({"name": "bank", "beta": 1}, "beta: unknown key of memory bank, which takes rank, capacity"),
         ({"name": "bank", "capacity": 0}, "capacity is 0"),
-        ({"name": "bank", "eviction": "newest"}, "eviction is 'newest'; give oldest or worst"),
+        ({"name": "bank", "eviction": "newest"}, "eviction: it must be 'oldest' or 'worst'; found 'newest'"),
         ({"name": "bank", "nearest": 0}, "nearest is 0"),
         ({"name": "bank", "worth": -1.0}, "worth -1.0"),
         ({"name": "episodic", "rank": 9}, "rank of the memory is 9; give 1 to 8"),

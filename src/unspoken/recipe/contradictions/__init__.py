@@ -31,6 +31,7 @@ def contradictions(
     train: TrainSettings | None,
     evaluate: EvaluateSettings | None,
     thoughts: Mapping[str, Any] | None,
+    schedule: Mapping[str, Any] | None = None,
     adversary: AdversarySettings | None = None,
 ) -> list[Problem]:
     """Everything that does not fit together; a section that could not be read is None and is not judged."""
@@ -44,7 +45,7 @@ def contradictions(
     if evaluate:
         problems += evaluate_problems(evaluate)
     if method:
-        problems += method_problems(method, thoughts)
+        problems += method_problems(method, thoughts, schedule)
     if method and model:
         problems += position_problems(method, model)
     if isinstance(method, Reinforcement):

@@ -9,14 +9,22 @@ from unspoken.recipe.contradictions.thoughts import DEFAULT_THOUGHTS
 from unspoken.recipe.problems import Problem
 
 
-def method_problems(method: Method, thoughts: Mapping[str, Any] | None) -> Iterator[Problem]:
-    """What is wrong with the thoughts that a method places."""
+def method_problems(
+    method: Method, thoughts: Mapping[str, Any] | None, schedule: Mapping[str, Any] | None
+) -> Iterator[Problem]:
+    """What is wrong with the thoughts that a method places, and with their order; a section that is not there is None."""
     settings = method.model_dump()
     most = method.most_thoughts(method.final_stage)
     if thoughts not in (None, DEFAULT_THOUGHTS) and most == 0:
         yield Problem(
             "thoughts",
             f"method {settings['name']} places no thought with these settings, so nothing would come of them; "
+            "remove the section, or choose method.name: coconut with thoughts",
+        )
+    if schedule is not None and schedule.get("name") == "jacobi" and most == 0:
+        yield Problem(
+            "schedule",
+            f"method {settings['name']} places no thought with these settings, so there is nothing to refine; "
             "remove the section, or choose method.name: coconut with thoughts",
         )
     if settings.get("released_counts") and settings.get("pad_thoughts"):

@@ -72,19 +72,9 @@ def _schedule(schedule: Mapping[str, Any] | None, thoughts: Mapping[str, Any] | 
 
 
 def _build_schedule(schedule: Mapping[str, Any]) -> list[Problem]:
-    from dataclasses import fields
-
-    from unspoken.model.passes import SCHEDULES, build_schedule
+    from unspoken.model.passes import build_schedule
     from unspoken.thoughts.pause import Pause
 
-    if schedule.get("name") in SCHEDULES:
-        known = [field.name for field in fields(SCHEDULES[schedule["name"]])]
-        unknown = schedule.keys() - {"name", *known}
-        takes = ", ".join(known) or "nothing"
-        if unknown:
-            return [
-                Problem(f"schedule.{key}", f"unknown key of {schedule['name']}, which takes {takes}") for key in unknown
-            ]
     try:
         build_schedule(schedule, Pause(1))
     except RecipeError as error:

@@ -1,6 +1,5 @@
 """What trajectories read besides their own state. A new memory is one file here and one line in `MEMORIES`."""
 
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +7,7 @@ from unspoken.thoughts.memory.bank import Bank
 from unspoken.thoughts.memory.base import Memory
 from unspoken.thoughts.memory.episodic import Episodic
 from unspoken.thoughts.memory.graph import Graph
+from unspoken.thoughts.settings import setting_problems, takes
 
 MEMORIES: dict[str, type[Memory]] = {
     "episodic": Episodic,
@@ -22,16 +22,13 @@ def build_memory(settings: Mapping[str, Any], width: int) -> Memory:
     """The memory that `{"name": ..., **settings}` describes.
 
     Raises:
-        ValueError: The name or a setting is unknown, or its value is out of range.
+        ValueError: The name or a setting is unknown, or its value is of another type or out of range.
     """
-    if not isinstance(settings, Mapping):
-        raise ValueError(f"memory is {settings!r}; give a mapping, e.g. {{name: episodic}}")
     name = settings.get("name")
     if name not in MEMORIES:
         raise ValueError(f"unknown memory {name!r}; known: {', '.join(MEMORIES)}")
     chosen = {key: value for key, value in settings.items() if key != "name"}
-    known = [key for key in inspect.signature(MEMORIES[name]).parameters if key != "width"]
-    unknown = [key for key in chosen if key not in known]
-    if unknown:
-        raise ValueError(f"unknown key of memory {name}: {', '.join(unknown)}; it takes {', '.join(known)}")
+    problems = setting_problems(f"memory {name}", chosen, takes(MEMORIES[name]))
+    if problems:
+        raise ValueError("; ".join(problems))
     return MEMORIES[name](width, **chosen)

@@ -6,7 +6,7 @@ calls between updates. So it stands still while trajectories are drawn and score
 Shapes: T trajectories, D width of the model, R rank, C capacity, J states nearest to one, N new states.
 """
 
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ class Store(nn.Module):
         eviction: What goes when there is no room: the `oldest`, or the `worst`, that of the smallest return.
 
     Raises:
-        ValueError: The capacity is not positive, or the eviction is unknown.
+        ValueError: The capacity is not positive.
     """
 
     keys: Tensor
@@ -39,8 +39,6 @@ class Store(nn.Module):
         super().__init__()
         if capacity < 1:
             raise ValueError(f"capacity is {capacity}; give 1 or more")
-        if eviction not in get_args(Eviction):
-            raise ValueError(f"eviction is {eviction!r}; give {' or '.join(get_args(Eviction))}")
         self.eviction = eviction
         self.register_buffer("projection", nn.init.orthogonal_(torch.empty(rank, width)))
         self.register_buffer("keys", torch.zeros(capacity, rank))  # in the order of their age, the oldest first

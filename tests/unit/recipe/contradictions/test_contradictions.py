@@ -36,6 +36,9 @@ def test_thoughts_that_are_drawn_have_no_jacobi_order(name, method):
         ({"name": "jacobbi"}, "schedule.name: unknown schedule 'jacobbi'"),
         ({"name": "jacobi", "iteratons": 2}, "schedule.iteratons: unknown key of jacobi, which takes iterations"),
         ({"name": "jacobi", "iterations": -1}, "iterations >= 0"),
+        ({"name": "jacobi"}, "schedule.iterations: it is missing; jacobi needs it"),
+        ({"name": "jacobi", "iterations": 2.5}, "schedule.iterations: it must be a whole number; found 2.5"),
+        ({"name": "jacobi", "iterations": True}, "schedule.iterations: it must be a whole number; found True"),
         (
             {"name": "sequential", "iterations": 1},
             "schedule.iterations: unknown key of sequential, which takes nothing",
@@ -54,6 +57,27 @@ def test_schedules_are_checked(schedule, expected):
         ({"name": "window", "scope": "everything"}, "scope"),
         ({"name": "pause", "size": 1}, "thoughts.size: unknown key of pause, which takes nothing"),
         ({"size": 1}, "thoughts.name: unknown source None"),
+        ({"name": "window", "size": 1.5}, "thoughts.size: it must be a whole number; found 1.5"),
+        ({"name": "window", "size": True}, "thoughts.size: it must be a whole number; found True"),
+        ({"name": "window", "match_norm": "false"}, "thoughts.match_norm: it must be true or false, without quotes"),
+        ({"name": "gaussian", "critic": "false"}, "thoughts.critic: it must be true or false, without quotes; found"),
+        ({"name": "gaussian", "halt_after": 1.5}, "thoughts.halt_after: it must be a whole number; found 1.5"),
+        ({"name": "gaussian", "scale": True}, "thoughts.scale: it must be a number; found True"),
+        ({"name": "gaussian", "action": "word"}, "thoughts.action: it must be 'thought' or 'noise'; found 'word'"),
+        ({"name": "gumbel", "top": 2.5}, "thoughts.top: it must be a whole number; found 2.5"),
+        ({"name": "gumbel", "relaxation": float("inf")}, "thoughts.relaxation: it must be a finite number; found inf"),
+        (
+            {"name": "window", "weights": [float("nan"), 1.0]},
+            "thoughts.weights: it must be a finite number or 'uniform'",
+        ),
+        ({"name": "window", "weights": [float("inf")]}, "thoughts.weights: it must be a finite number or 'uniform'"),
+        ({"name": "window", "weights": "exponential", "decay": -1, "size": 2}, "above 0 and up to 1; found -1"),
+        ({"name": "window", "weights": "exponential", "decay": 0.0, "size": 2}, "above 0 and up to 1; found 0.0"),
+        ({"name": "window", "decay": 0.9}, "window decay is of exponential weights; found weights (0.6, 0.3, 0.1)"),
+        (
+            {"name": "gaussian", "memory": {"name": "bank", "capacity": 2.5}},
+            "capacity: it must be a whole number; found 2.5",
+        ),
     ],
 )
 def test_thought_sources_are_checked(thoughts, expected):
@@ -61,10 +85,23 @@ def test_thought_sources_are_checked(thoughts, expected):
 
 
 @pytest.mark.parametrize(
+    "thoughts",
+    [
+        {"name": "window", "weights": [1, 0]},
+        {"name": "window", "weights": "exponential", "decay": 1, "size": 2},
+        {"name": "gaussian", "scale": 1, "halt_after": None, "memory": {"name": "bank", "worth": 2}},
+    ],
+)
+def test_whole_numbers_are_numbers_too(thoughts):
+    assert accepted(thoughts=thoughts).thoughts == thoughts
+
+
+@pytest.mark.parametrize(
     "method", [{"name": "cot"}, {"name": "no_cot"}, {"name": "icot"}, {**COCONUT, "thoughts_per_step": 0}]
 )
 def test_thoughts_need_a_method_that_places_some(method):
     assert problem(method=method, thoughts={"name": "pause"}).startswith("thoughts: method ")
+    assert "so there is nothing to refine" in problem(method=method, schedule={"name": "jacobi", "iterations": 3})
     accepted(method=method, thoughts={"name": "last_hidden"})
 
 
