@@ -1,20 +1,29 @@
 """Settings: frozen, typed and strict. An unknown key is an error; every default is visible here or in its class."""
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, field_validator
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=0)]
+Place = Annotated[str, AfterValidator(os.path.expanduser)]
+"""A folder, or a name on the hub."""
 
 
 class Settings(BaseModel):
     """Base of every settings record: frozen, unknown keys refused, the text under a field is its documentation."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+    @field_validator("*")
+    @classmethod
+    def _at_home(cls, value: Any) -> Any:
+        """Paths with `~` written out; a home that there is not stays as it is, and is no file."""
+        return Path(os.path.expanduser(value)) if isinstance(value, Path) else value
 
 
 class LoraSettings(Settings):
@@ -49,7 +58,7 @@ class EmbeddingHeadsSettings(Settings):
     like and what the answer means, as vectors in the space that a CLIP has of both.
     """
 
-    space: str
+    space: Place
     """Hugging Face id or folder of a CLIP, or a run of method `contrastive`; it stays as it is."""
     revision: str | None = None
     """Commit or tag of `space`, when it is a Hugging Face id."""
@@ -79,7 +88,7 @@ class EmbeddingHeadsSettings(Settings):
 class VisionSettings(Settings):
     """Images before the question: an encoder, pretrained (`path`) or new, and how its features become slots."""
 
-    path: str | None = None
+    path: Place | None = None
     """Hugging Face id or local folder of a vision encoder: CLIP, SigLIP, DINOv2."""
     revision: str | None = None
     """Commit or tag of `path`, when it is a Hugging Face id."""
@@ -111,7 +120,7 @@ class VisionSettings(Settings):
 class ModelSettings(Settings):
     """The decoder: a checkpoint (`path`) or a new one from scratch (`arch`, `layers`, `heads`, `width`)."""
 
-    path: str | None = None
+    path: Place | None = None
     """Hugging Face id or local folder of a causal language model, or a run directory of Unspoken."""
     weights: Path | None = None
     """A `checkpoint_N` file of the released Coconut for the model at `path`; it is read without unpickling objects."""
@@ -128,7 +137,7 @@ class ModelSettings(Settings):
     """Longest sequence of a model from scratch."""
     init_std: Positive = 0.02
     """Standard deviation of new weights. Small models learn to follow pointers twice as fast with 0.08."""
-    tokenizer: str | None = None
+    tokenizer: Place | None = None
     """Hugging Face id or folder of the tokenizer; default: the model's; from scratch, one word of the task a token."""
     lora: LoraSettings | None = None
     """Train adapters instead of all weights; they are merged into the model that the run leaves behind."""

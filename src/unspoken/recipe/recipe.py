@@ -6,7 +6,6 @@ Every mistake of all steps is reported at once, by the dotted name of its key an
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -289,7 +288,6 @@ class _Reader:
         settings = self.mapping(section, values) if values is not None else {}
         if settings is None:
             return None
-        settings = {key: _expanded(value) if key in _PATHS else value for key, value in settings.items()}
         try:
             # JSON mode is strict about types and still reads lists as tuples and texts as paths
             return kind.model_validate_json(json.dumps(settings), strict=True)
@@ -298,11 +296,3 @@ class _Reader:
         except (TypeError, ValueError) as error:
             self.problems.append(Problem(section, f"it holds values that are not plain data ({error}); write them out"))
         return None
-
-
-_PATHS = frozenset({"path", "tokenizer", "weights", "train", "validation", "test"})
-
-
-def _expanded(path: Any) -> Any:
-    """The path with `~` written out."""
-    return os.path.expanduser(path) if isinstance(path, str) else path

@@ -139,6 +139,35 @@ def test_a_home_directory_is_written_out(monkeypatch):
     assert (recipe.task.train, recipe.model.path) == (Path("/home/someone/a.json"), "/home/someone/m")
 
 
+def test_a_home_is_written_out_wherever_a_path_stands(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ada")
+    recipe = resolve(
+        {
+            **HOPS,
+            "task": {"name": "stories", "images": "~/images", "splits": "~/splits.json"},
+            "model": {
+                "path": "~/m",
+                "tokenizer": "~/t",
+                "weights": "~/w",
+                "vision": {"path": "~/clip", "cache": "~/features", "features": "joint"},
+                "embedding_heads": {"space": "~/clip"},
+            },
+        },
+        "x",
+    )
+    model, task = dump(recipe)["model"], dump(recipe)["task"]
+    found = [model["path"], model["tokenizer"], model["weights"], model["vision"]["path"], model["vision"]["cache"]]
+    found += [model["embedding_heads"]["space"], task["images"], task["splits"]]
+    names = ["m", "t", "w", "clip", "features", "clip", "images", "splits.json"]
+    assert found == [f"/home/ada/{name}" for name in names]
+    assert resolve(dump(recipe), "dump") == recipe
+
+
+def test_a_home_that_there_is_not_stays_as_it_is():
+    recipe = resolve({**HOPS, "task": {"name": "gsm8k", "train": "~nobody-here/a.json"}}, "x")
+    assert str(recipe.task.train) == "~nobody-here/a.json"
+
+
 def test_a_mistake_has_the_line_of_its_key_or_is_called_an_override(tmp_path):
     path = tmp_path / "r.yaml"
     path.write_text("task:\n  name: hops\nmethod:\n  name: coconut\n  max_stage: -1\ntrain:\n  epochs: 0\n")
