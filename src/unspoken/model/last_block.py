@@ -22,8 +22,8 @@ from torch.nn import functional
 def last_feed_forward(decoder: nn.Module) -> nn.Module | None:
     """The feed-forward layer of the last block.
 
-    None where it is not one layer that every column goes through, where it is given more than the columns (that of BLOOM
-    adds the residual itself), or where it is compiled: graphs know no hooks.
+    None where it is not one layer that every column goes through, where it is given more than the columns (that of
+    BLOOM adds the residual itself), or where it is compiled: graphs know no hooks.
     """
     stacks = [child for child in decoder.children() if isinstance(child, nn.ModuleList) and len(child)]
     config: Any = decoder.config

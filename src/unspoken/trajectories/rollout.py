@@ -154,7 +154,7 @@ class _Walk:
             self._close_gaps(is_real_TC.any(dim=1))
         self.mask_TL = torch.cat([self.mask_TL, is_real_TC.to(self.mask_TL)], dim=1)
         # what is drawn is scored in fp32, whatever the model is held in
-        embeds_TCD = embeds_TCD.to(self.model.get_input_embeddings().weight.dtype)
+        embeds_TCD = embeds_TCD.to(self.model.dtype)
         states_TCD = self.model.model(
             inputs_embeds=embeds_TCD, attention_mask=self.mask_TL, past_key_values=self.cache
         ).last_hidden_state

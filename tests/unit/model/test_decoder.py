@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from tests.conftest import TOKENS
 from tests.laws.test_passes import by_definition
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from tests.conftest import TOKENS
 from unspoken.errors import RecipeError
 from unspoken.model import LatentConfig, LatentForCausalLM
 from unspoken.model.last_block import last_feed_forward

@@ -12,7 +12,7 @@ from unspoken.recipe.problems import Problem
 def method_problems(
     method: Method, thoughts: Mapping[str, Any] | None, schedule: Mapping[str, Any] | None
 ) -> Iterator[Problem]:
-    """What is wrong with the thoughts that a method places, and with their order; a section that is not there is None."""
+    """What is wrong with the thoughts that a method places and with their order; a section that is absent is None."""
     settings = method.model_dump()
     most = method.most_thoughts(method.final_stage)
     if thoughts not in (None, DEFAULT_THOUGHTS) and most == 0:
