@@ -230,6 +230,13 @@ def check(directory: Path, name: str, expected: str) -> None:
         raise CheckpointError(f"{file} does not have the recorded sha256: it is damaged; use another checkpoint")
 
 
+def share(path: Path) -> None:
+    """Give a file the mode that every new file has: safetensors makes its own readable to their owner alone."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)
+
+
 def is_sealed(directory: Path) -> bool:
     """Whether `verify` accepts the folder."""
     try:

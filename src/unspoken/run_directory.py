@@ -93,6 +93,7 @@ def save_model(
         processor.save_pretrained(path)
     present = [path / name for name in (*MODEL_FILES, PREPROCESSING) if (path / name).is_file()]
     for file in present:
+        files.share(file)
         files.flush(file)
     files.write_json(path / RUN, {**summary, "sha256": {file.name: files.sha256(file) for file in present}})
 

@@ -1,5 +1,6 @@
 """What a run leaves behind opens again as it was, and says what is wrong when something is missing or damaged."""
 
+import os
 import shutil
 
 import pytest
@@ -60,6 +61,16 @@ def test_the_summary_holds_the_sha256_of_every_model_file(finished):
     recorded = read_json(finished / "run.json")["sha256"]
     assert set(recorded) == set(MODEL_FILES)
     assert all(sha256(finished / name) == value for name, value in recorded.items())
+
+
+def test_whoever_may_read_one_file_of_a_run_or_a_checkpoint_may_read_all(finished):
+    """The library makes the weights readable to their owner alone."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    for folder in (finished, finished / "checkpoints" / "checkpoint-2"):
+        modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir() if path.is_file()}
+        assert "model.safetensors" in modes
+        assert set(modes.values()) == {0o666 & ~umask}, modes
 
 
 @pytest.mark.parametrize("name", MODEL_FILES)

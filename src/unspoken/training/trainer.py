@@ -110,6 +110,8 @@ class SealingTrainer(Trainer):
             # it named the unfinished folder, which a resumed run would miss; `best_global_step` says the same
             self.state.best_model_checkpoint = None
             self.state.save_to_json(str(partial / name / TRAINER_STATE_NAME))
+            for weights in (partial / name).glob("*.safetensors"):
+                files.share(weights)
             files.seal(partial / name)
             files.publish(partial / name, self.run / CHECKPOINTS / name)
             files.remove(partial)
