@@ -116,11 +116,9 @@ def _is_finite(numbers: Tensor) -> Tensor:
 
 def _what_is_not_finite(losses: Sequence[Tensor], step: int) -> str:
     """A sentence about the loss, if it is that, or about the gradient."""
-    good = "nothing was updated. The last checkpoint is good: resume with a smaller train.learning_rate"
     wrong = [float(loss) for loss in losses if not torch.isfinite(loss)]
-    if wrong:
-        return f"the loss of step {step} is {wrong[0]}; {good} or train.precision=fp32"
-    return f"the gradient of step {step} is not finite; {good}, train.max_grad_norm=1 or train.precision=fp32"
+    what = f"the loss of step {step} is {wrong[0]}" if wrong else f"the gradient of step {step} is not finite"
+    return f"{what}; nothing was updated"
 
 
 class Stop(TrainerCallback):

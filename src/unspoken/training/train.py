@@ -5,6 +5,7 @@ from pathlib import Path
 from unspoken.methods import Contrastive, Reinforcement
 from unspoken.pretrained import run_to_write
 from unspoken.recipe import Recipe
+from unspoken.training.failures import explained
 
 
 def train(recipe: Recipe, out: Path | str, *, resume: bool = False) -> Path:
@@ -20,10 +21,16 @@ def train(recipe: Recipe, out: Path | str, *, resume: bool = False) -> Path:
 
     Raises:
         UnspokenError: The recipe, the data or a checkpoint cannot be used.
-        NonFiniteError: The loss diverged; the last checkpoint is good.
+        NonFiniteError: The loss diverged; nothing was updated by it.
+        OSError: A file could not be written.
         Stopped: A signal came; the run was saved and can be resumed.
     """
     run_to_write(Path(out).resolve())
+    with explained(recipe, Path(out)):
+        return _train(recipe, out, resume)
+
+
+def _train(recipe: Recipe, out: Path | str, resume: bool) -> Path:
     if isinstance(recipe.method, Reinforcement):
         from unspoken.training import reinforce
 
