@@ -170,10 +170,14 @@ def sha256_of(value: Any) -> str:
 
 
 def publish(partial: Path, final: Path) -> None:
-    """Give a sealed folder its name; an older folder of that name goes."""
-    remove(final)
+    """Give a sealed folder its name; an older folder of that name goes, and whole: at no moment is there half of it."""
+    older = final.with_name(f".{final.name}.old")
+    remove(older)
+    if final.exists():
+        final.replace(older)
     partial.replace(final)
     flush(final.parent)
+    remove(older)
 
 
 def seal(directory: Path) -> None:

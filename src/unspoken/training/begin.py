@@ -1,7 +1,7 @@
 """The beginning of a run, whatever the loop: what is written down, what is resumed, which parameters are trained."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -42,10 +42,9 @@ def begin(
         "tokenizer": files.sha256_of(tokenizer.get_vocab()),
     }
     if (out / RESOLVED).is_file() and resume:
-        recorded = files.read_json(out / RESOLVED)
-        refuse_differences({key: recorded[key] for key in identity}, identity, out)
+        refuse_differences(_recorded(out, identity), identity, out)
         checkpoint = newest_valid(out)
-        logger.warning("resuming from %s", checkpoint.name if checkpoint else "the beginning: no valid checkpoint yet")
+        logger.warning("resuming from %s", checkpoint.name if checkpoint else "the beginning: no checkpoint yet")
         return checkpoint
     if resume:
         raise CheckpointError(f"{out} holds no run to resume; start it without --resume")
@@ -55,6 +54,21 @@ def begin(
     files.write_json(out / RESOLVED, {**identity, "rows": ledgers, "environment": environment()})
     files.write_text(out / RECIPE, recipe.source)
     return None
+
+
+def _recorded(out: Path, keys: Iterable[str]) -> dict[str, Any]:
+    """What a run was started with.
+
+    Raises:
+        CheckpointError: It cannot be read.
+    """
+    try:
+        recorded = files.read_json(out / RESOLVED)
+        return {key: recorded[key] for key in keys}
+    except (DataError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{out / RESOLVED} cannot be read ({error}); put back a copy of it, or choose another --out"
+        ) from error
 
 
 def refuse_rows_without_next_image(rows: Rows, split: str) -> None:

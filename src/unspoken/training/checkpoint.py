@@ -1,12 +1,16 @@
 """Checkpoints of a run: which ones count, which one to resume from, which ones to keep."""
 
+import logging
 import re
 from pathlib import Path
 from typing import Any
 
 from unspoken import files
+from unspoken.device import rank
 from unspoken.errors import CheckpointError
 from unspoken.run_directory import CHECKPOINTS
+
+logger = logging.getLogger(__name__)
 
 PREFIX = "checkpoint-"
 
@@ -24,8 +28,32 @@ def checkpoints(run: Path) -> list[Path]:
 
 
 def newest_valid(run: Path) -> Path | None:
-    """The newest checkpoint whose manifest and sha256 are right; None when there is none."""
-    return next((path for path in reversed(checkpoints(run)) if files.is_sealed(path)), None)
+    """The newest checkpoint whose manifest and sha256 are right, when it has been said which newer ones are not.
+
+    Returns:
+        The checkpoint; None when there are none at all.
+
+    Raises:
+        CheckpointError: There are checkpoints, and none is valid: to begin anew would be to lose them unasked.
+    """
+    refused = []
+    for path in reversed(checkpoints(run)):
+        try:
+            files.verify(path)
+        except CheckpointError as error:
+            refused.append(str(error))
+            continue
+        if rank() == 0:
+            for reason in refused:
+                logger.warning("%s is passed over: %s", path.parent, reason)
+        return path
+    if refused:
+        listed = "\n  ".join(refused)
+        raise CheckpointError(
+            f"{run} holds no valid checkpoint:\n  {listed}\n"
+            f"put back a copy of one, or remove {run / CHECKPOINTS} to begin anew"
+        )
+    return None
 
 
 def rotate(run: Path, keep: int, best_step: int | None) -> None:

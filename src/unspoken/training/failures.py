@@ -4,12 +4,12 @@ import errno
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from safetensors import SafetensorError
 
-from unspoken.errors import NonFiniteError
+from unspoken.errors import CheckpointError, NonFiniteError
 from unspoken.methods import Contrastive
 from unspoken.recipe import Recipe
 from unspoken.training.checkpoint import newest_valid
@@ -50,9 +50,11 @@ def _how_to_go_on(recipe: Recipe, run: Path) -> str:
         *(["train.precision=fp32"] if settings.precision != "fp32" else []),
     ]
     again = f"start again with {' or '.join(changes)}, in another --out"
-    checkpoint = newest_valid(run)
+    checkpoint = None
+    with suppress(CheckpointError):
+        checkpoint = newest_valid(run)
     if checkpoint is None:
-        return f"There is no checkpoint yet: {again}"
+        return f"There is no checkpoint to begin from: {again}"
     # one of adapters, or of what rewards changed, is no model by itself
     whole = (checkpoint / "config.json").is_file() and not isinstance(recipe.method, Contrastive)
     from_there = f"; model.path={checkpoint} begins from the last weights that were saved" if whole else ""

@@ -43,7 +43,7 @@ def said_of_nan(chosen, run):
 )
 def test_without_a_checkpoint_a_run_that_diverged_is_started_again(settings, changes, tmp_path):
     assert said_of_nan(recipe(**settings), tmp_path) == (
-        "the loss of step 2 is nan; nothing was updated. There is no checkpoint yet: "
+        "the loss of step 2 is nan; nothing was updated. There is no checkpoint to begin from: "
         f"start again with {changes}, in another --out"
     )
 

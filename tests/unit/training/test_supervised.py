@@ -455,6 +455,24 @@ def test_a_damaged_newest_checkpoint_is_passed_over(whole, tmp_path, during):
     assert_same_run(run, whole)
 
 
+def test_a_run_whose_checkpoints_are_all_damaged_keeps_its_log_and_is_not_begun_anew(tmp_path, during):
+    run = stopped_after(4, recipe(), tmp_path / "run", during)
+    for path in checkpoints(run):
+        (path / "optimizer.pt").write_bytes(b"damaged")
+    before = sha256(run / "metrics.jsonl")
+    with pytest.raises(CheckpointError, match=r"holds no valid checkpoint:\n.*checkpoint-4/optimizer\.pt"):
+        train(recipe(), run, resume=True)
+    assert sha256(run / "metrics.jsonl") == before
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "{", ""])
+def test_settings_that_cannot_be_read_are_named(text, tmp_path, during):
+    run = stopped_after(1, recipe(), tmp_path / "run", during)
+    (run / "resolved.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"resolved\.json cannot be read .*; put back a copy of it"):
+        train(recipe(), run, resume=True)
+
+
 def test_a_run_that_died_before_its_first_checkpoint_begins_again(whole, tmp_path, during):
     def die(model):
         raise ZeroDivisionError("died")
