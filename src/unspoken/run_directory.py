@@ -98,6 +98,12 @@ def save_model(
     files.write_json(path / RUN, {**summary, "sha256": {file.name: files.sha256(file) for file in present}})
 
 
+def nothing_done(path: Path) -> bool:
+    """Whether a directory holds no more than a start that failed leaves behind: settings, and no step of training."""
+    left = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
+    return left <= {RECIPE, RESOLVED, CHECKPOINTS} and not any((path / CHECKPOINTS).glob("*"))
+
+
 def import_released(recipe: Recipe, path: Path, stage: int) -> None:
     """Make a run directory of the released weights that `recipe.model.weights` names, so that they can be evaluated.
 

@@ -73,14 +73,20 @@ def _check_run_directory(out: Path, *, resume: bool) -> None:
 
     if out.exists() and not out.is_dir():
         raise CheckpointError(f"{out} is a file; choose a directory with --out")
-    # a lock or an unfinished file is no run
+    # a lock, an unfinished file and a start that failed are no run
     holds = out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir())
-    if holds and not resume:
+    if holds and not resume and not _nothing_done(out):
         raise CheckpointError(
             f"{out} is not empty; continue its run with --resume, or choose another directory with --out"
         )
     if resume and not holds:
         raise CheckpointError(f"{out} holds no run to resume; start it without --resume, or correct --out")
+
+
+def _nothing_done(out: Path) -> bool:
+    from unspoken.run_directory import nothing_done
+
+    return nothing_done(out)
 
 
 def _evaluate_released(legacy: "Translation", recipe: "Recipe") -> int:

@@ -155,6 +155,7 @@ class MetricsLog(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """See the class."""
+        state.logging_steps = args.logging_steps  # the library takes those of the checkpoint
         if state.is_world_process_zero and self.path.is_file():
             rows = files.read_json_lines(self.path, torn=True)
             files.write_json_lines(self.path, still_true(rows, state.global_step))

@@ -13,6 +13,8 @@ from unspoken.run_directory import CHECKPOINTS
 logger = logging.getLogger(__name__)
 
 PREFIX = "checkpoint-"
+WITHOUT_EFFECT = {f"recipe.train.{name}" for name in ("report_to", "log_every", "workers", "keep_checkpoints")}
+"""Settings that change nothing in what is learned: a run may go on with others."""
 
 
 def step_of(checkpoint: Path) -> int:
@@ -68,12 +70,12 @@ def refuse_differences(recorded: dict[str, Any], current: dict[str, Any], run: P
     """Compare what a run was started with and what it is to be resumed with.
 
     Raises:
-        CheckpointError: Lists every difference.
+        CheckpointError: Lists every difference that has an effect on what is learned.
     """
     before, now = _flat(recorded), _flat(current)
     differences = [
         f"{key}: was {before.get(key)!r}, is now {now.get(key)!r}"
-        for key in sorted(before.keys() | now.keys())
+        for key in sorted((before.keys() | now.keys()) - WITHOUT_EFFECT)
         if before.get(key) != now.get(key)
     ]
     if differences:

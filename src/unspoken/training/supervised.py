@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, TrainerState, TrainingArguments
+from transformers.integrations import get_available_reporting_integrations, get_reporting_integration_callbacks
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from unspoken import files
@@ -80,6 +81,7 @@ def plain(prepared: Prepared, **kwargs: Any) -> SupervisedTrainer:
 def train(recipe: Recipe, out: Path | str, *, resume: bool = False, make_trainer: MakeTrainer = plain) -> Path:
     """See `unspoken.training.train.train`."""
     refuse_fp16_without_a_gpu(recipe.train)
+    refuse_absent_tracker(recipe.train.report_to)
     refuse_rows_apart(recipe.model.embedding_heads)
     out = Path(out)
     with files.locked(out) if rank() == 0 else nullcontext(), stop_requests() as request:
@@ -94,6 +96,21 @@ def refuse_fp16_without_a_gpu(settings: TrainSettings) -> None:
     """
     if settings.precision == "fp16" and not torch.accelerator.is_available():
         raise RecipeError("train.precision", ["fp16 needs a GPU, and there is none; set bf16 or fp32"])
+
+
+def refuse_absent_tracker(name: str) -> None:
+    """The library would only say so when everything is loaded and the run is written down.
+
+    Raises:
+        RecipeError: There is no such experiment tracker, or it is not installed.
+    """
+    try:
+        trackers = get_reporting_integration_callbacks(name)
+        if name not in ("all", *get_available_reporting_integrations()):
+            for tracker in trackers:
+                tracker()  # says how to install it
+    except (ValueError, ImportError, RuntimeError) as error:
+        raise RecipeError("train.report_to", [f"{name!r}: {error} Or set none"]) from error
 
 
 def refuse_rows_apart(heads: EmbeddingHeadsSettings | None) -> None:

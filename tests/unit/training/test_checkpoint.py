@@ -180,6 +180,13 @@ def test_a_difference_is_refused_with_its_place_and_both_values(tmp_path, path, 
     assert str(tmp_path) in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["report_to", "log_every", "workers", "keep_checkpoints"])
+def test_what_has_no_effect_on_what_is_learned_may_differ(tmp_path, name):
+    refuse_differences(changed(["recipe", "train", name], 1), changed(["recipe", "train", name], 2), tmp_path)
+    with pytest.raises(CheckpointError, match=r"recipe\.task"):
+        refuse_differences(RECORDED, changed(["recipe", "task", name], 2), tmp_path)
+
+
 def test_a_setting_that_is_gone_is_a_difference(tmp_path):
     now = {**RECORDED, "recipe": {"task": {"name": "hops"}, "train": RECORDED["recipe"]["train"], "lora": None}}
     with pytest.raises(CheckpointError, match=r"recipe\.task\.symbols: was 8, is now None"):

@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -539,6 +540,37 @@ def test_every_difference_in_the_settings_is_listed(whole):
         "recipe.train.seed: was 0, is now 4",
     ]
     assert last == "resume with the old ones, or choose another --out"
+
+
+def test_a_start_that_failed_before_its_first_step_is_no_run(whole, tmp_path, during):
+    def die(model):
+        raise ZeroDivisionError("died")
+
+    run = tmp_path / "run"
+    for resume in (False, True):
+        during(AtStep(0, die))
+        with pytest.raises(ZeroDivisionError):
+            train(recipe(train={"seed": 1}), run)
+        during()
+        assert (run / "resolved.json").is_file()
+        train(recipe(model=DROPOUT), run, resume=resume)
+        assert_same_run(run, whole)
+        shutil.rmtree(run)
+
+
+def test_a_resumed_run_may_be_logged_otherwise(whole, tmp_path, during):
+    run = stopped_after(4, recipe(model=DROPOUT), tmp_path / "run", during)
+    other = recipe(model=DROPOUT, train={"log_every": 2, "workers": 1, "keep_checkpoints": 9})
+    train(other, run, resume=True)
+    assert sha256(run / "model.safetensors") == sha256(whole / "model.safetensors")
+    assert [line["step"] for line in metrics(run)] == [1, 2, 3, 4, 6, 8]
+
+
+@pytest.mark.parametrize(("name", "said"), [("wandbb", "wandbb is not supported, only"), ("clearml", "requires 'clearml")])
+def test_a_tracker_that_is_not_there_is_refused_before_anything_is_written(name, said, tmp_path):
+    with pytest.raises(RecipeError, match=rf"train\.report_to has 1 problem\n  '{name}': .*{said}"):
+        train(recipe(train={"report_to": name}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def rows(count, answer="yes"):
