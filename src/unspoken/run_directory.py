@@ -23,6 +23,7 @@ from unspoken.errors import CheckpointError, DataError
 from unspoken.methods import Contrastive
 from unspoken.model import LatentForCausalLM
 from unspoken.prepare import build_model, build_tokenizer, load_model, write_chat_template
+from unspoken.progress import without_library_bars
 from unspoken.recipe import Recipe, dump, resolve
 
 RECIPE, RESOLVED, METRICS, RUN, RESULTS, PREDICTIONS = (
@@ -87,7 +88,8 @@ def save_model(
         processor: Of its images, where it takes images as they are.
     """
     (path / RUN).unlink(missing_ok=True)
-    model.save_pretrained(path)
+    with without_library_bars():
+        model.save_pretrained(path)
     tokenizer.save_pretrained(path)
     if processor is not None:
         processor.save_pretrained(path)
@@ -172,10 +174,12 @@ def open_run(path: Path | str) -> Run:
             f"{path} holds encoders of images and texts, which answer no questions: `unspoken eval` measures what they "
             f"retrieve, and model.vision.path={path} makes them the eyes of a model that answers"
         )
+    with without_library_bars():
+        model = load_model(path).eval()
     return Run(
         path,
         recipe,
-        load_model(path).eval(),
+        model,
         AutoTokenizer.from_pretrained(path, trust_remote_code=False),
         int(summary["stage"]),
         summary,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from unspoken.cli.arguments import Once
 from unspoken.cli.study import evaluate_and_tell
-from unspoken.cli.terminal import complain, hide_loading_bars, say
+from unspoken.cli.terminal import complain, say
 from unspoken.cli.verb import DONE, Verb
 from unspoken.processes import is_first_process
 
@@ -50,8 +50,6 @@ def _train(arguments: argparse.Namespace) -> int:
     out = arguments.out or (legacy.run if legacy is not None else Path("runs") / names)
     if is_first_process():  # the others may come when the first has begun to write
         _check_run_directory(out, resume=arguments.resume)
-    if recipe.model.path is None or Path(recipe.model.path).is_dir():
-        hide_loading_bars()
     from unspoken.training.train import train
 
     run = train(recipe, out, resume=arguments.resume)

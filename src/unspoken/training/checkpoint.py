@@ -9,6 +9,7 @@ from unspoken import files
 from unspoken.device import rank
 from unspoken.errors import CheckpointError
 from unspoken.run_directory import CHECKPOINTS
+from unspoken.training.signals import Stopped, StopRequest
 
 logger = logging.getLogger(__name__)
 
@@ -56,6 +57,15 @@ def newest_valid(run: Path) -> Path | None:
             f"put back a copy of one, or remove {run / CHECKPOINTS} to begin anew"
         )
     return None
+
+
+def stopped(run: Path, request: StopRequest) -> Stopped:
+    """The end of a run that was told to stop, when it has been said where it can be continued."""
+    if rank() == 0:
+        saved = checkpoints(run)
+        what = f"{saved[-1].name} is saved; continue" if saved else "nothing is saved yet; begin again"
+        logger.warning("%s: %s with --resume", run, what)
+    return Stopped(request.exit_code)
 
 
 def rotate(run: Path, keep: int, best_step: int | None) -> None:

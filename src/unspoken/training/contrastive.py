@@ -34,7 +34,8 @@ from unspoken.records import StagedExample
 from unspoken.run_directory import CHECKPOINTS, METRICS, save_model
 from unspoken.training.begin import begin
 from unspoken.training.callbacks import Guard, MetricsLog, ProgressBar, Stages, Stop, Validation
-from unspoken.training.signals import Stopped, StopRequest, stop_requests
+from unspoken.training.checkpoint import stopped
+from unspoken.training.signals import StopRequest, stop_requests
 from unspoken.training.supervised import (
     arguments,
     layout_of,
@@ -111,7 +112,7 @@ def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest) -> Pat
     finally:
         bar.close()
     if request.signal:
-        raise Stopped(request.exit_code)
+        raise stopped(out, request)
     refuse_unfinished(trainer.state, out)
     _finish(out, trainer, clip)
     return out

@@ -38,8 +38,9 @@ from unspoken.records import Batch, StagedExample, ThoughtTokens, TokenizedExamp
 from unspoken.run_directory import CHECKPOINTS, METRICS, save_model
 from unspoken.training.begin import SCHEDULERS, begin, freeze_decoder, refuse_rows_without_next_image, with_adapters
 from unspoken.training.callbacks import Guard, MetricsLog, ProgressBar, Stages, Stop, Validation
+from unspoken.training.checkpoint import stopped
 from unspoken.training.health import HealthWarnings, warn
-from unspoken.training.signals import Stopped, StopRequest, stop_requests
+from unspoken.training.signals import StopRequest, stop_requests
 from unspoken.training.trainer import SupervisedTrainer
 from unspoken.training.validation import validate
 
@@ -188,7 +189,7 @@ def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest, make_t
     finally:
         bar.close()
     if request.signal:
-        raise Stopped(request.exit_code)
+        raise stopped(out, request)
     refuse_unfinished(trainer.state, out)
     if trainer.is_world_process_zero():
         _finish(recipe, out, trainer, model, tokenizer, stage_of(_epoch_of(trainer.state.global_step, steps_per_epoch)))

@@ -67,7 +67,9 @@ def test_of_adapters_alone_no_model_can_begin(tmp_path):
 
 
 def test_a_learning_rate_that_is_far_too_large_is_told_so_by_the_command_s_own_way_in(tmp_path):
-    with pytest.raises(NonFiniteError, match=r"nothing was updated\. .*start again with a smaller train\.learning_rate"):
+    with pytest.raises(
+        NonFiniteError, match=r"nothing was updated\. .*start again with a smaller train\.learning_rate"
+    ):
         train(recipe(learning_rate=1e30), tmp_path / "run")
 
 

@@ -34,7 +34,8 @@ from unspoken.run_directory import open_run
 from unspoken.thoughts import build_source
 from unspoken.training import supervised
 from unspoken.training.checkpoint import checkpoints, newest_valid, step_of
-from unspoken.training.supervised import Stopped, train
+from unspoken.training.signals import Stopped
+from unspoken.training.supervised import train
 
 STEPS = 3  # optimizer steps an epoch: 34 rows in batches of 16
 RECIPE = {
@@ -516,6 +517,9 @@ def test_the_command_ends_with_143_or_130_and_is_resumed_by_another_process(whol
         out, err = processes[name].communicate(timeout=600)
         assert (processes[name].returncode, out) == (code, ""), err
         assert "Traceback" not in err
+        assert f"{tmp_path / name}: checkpoint-5 is saved; continue with --resume" in err
+        assert "hops coconut: step 3/9, epoch 0, stage 0, loss" in err
+        assert "Writing model shards" not in err
         assert newest_valid(tmp_path / name).name == "checkpoint-5"
         train(recipe(model=DROPOUT), tmp_path / name, resume=True)
         assert_same_run(tmp_path / name, whole)
@@ -566,7 +570,9 @@ def test_a_resumed_run_may_be_logged_otherwise(whole, tmp_path, during):
     assert [line["step"] for line in metrics(run)] == [1, 2, 3, 4, 6, 8]
 
 
-@pytest.mark.parametrize(("name", "said"), [("wandbb", "wandbb is not supported, only"), ("clearml", "requires 'clearml")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("wandbb", "wandbb is not supported, only"), ("clearml", "requires 'clearml")]
+)
 def test_a_tracker_that_is_not_there_is_refused_before_anything_is_written(name, said, tmp_path):
     with pytest.raises(RecipeError, match=rf"train\.report_to has 1 problem\n  '{name}': .*{said}"):
         train(recipe(train={"report_to": name}), tmp_path / "run")
