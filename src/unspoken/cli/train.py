@@ -50,12 +50,21 @@ def _train(arguments: argparse.Namespace) -> int:
     out = arguments.out or (legacy.run if legacy is not None else Path("runs") / names)
     if is_first_process():  # the others may come when the first has begun to write
         _check_run_directory(out, resume=arguments.resume)
+        _warn(recipe)
     from unspoken.training.train import train
 
     run = train(recipe, out, resume=arguments.resume)
     if is_first_process():
         say(str(run))
     return DONE
+
+
+def _warn(recipe: "Recipe") -> None:
+    """Say what `unspoken plan` would say may not be what was meant."""
+    from unspoken.plan import plan
+
+    for warning in plan(recipe).warnings:
+        complain(f"! {warning}")
 
 
 def _tell(legacy: "Translation | None") -> None:

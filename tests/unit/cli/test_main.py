@@ -120,6 +120,15 @@ def test_a_directory_with_a_start_that_failed_is_free(run, monkeypatch, tmp_path
     assert run("train", "hops/cot", "--out", str(tmp_path))[0] == 2
 
 
+def test_what_may_not_be_meant_is_said_before_training_begins(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("unspoken.training.supervised.train", lambda recipe, out, resume: out)
+    code, _, err = run("train", "hops/coconut", "train.epochs=2", "--out", str(tmp_path / "run"))
+    assert code == 0
+    assert "unspoken: ! training ends at stage 0 of " in err
+    monkeypatch.setenv("RANK", "1")
+    assert run("train", "hops/coconut", "train.epochs=2", "--out", str(tmp_path / "run"))[2] == ""
+
+
 def test_nothing_to_resume_is_said(run, tmp_path):
     code, _, err = run("train", "hops/cot", "--out", str(tmp_path / "absent"), "--resume")
     assert code == 2
