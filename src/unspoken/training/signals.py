@@ -9,7 +9,7 @@ from types import FrameType
 
 from unspoken.processes import is_first_process
 
-SAID = b"\nunspoken: told to stop: the step is finished and saved first; a second signal ends it at once\n"
+SAID = b"\nunspoken: told to stop: the step is finished and saved first; a second signal ends all at once\n"
 
 
 @dataclass(slots=True)

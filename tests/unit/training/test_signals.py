@@ -25,7 +25,7 @@ def test_the_first_signal_sets_the_flag_and_the_program_goes_on(number):
 def test_whoever_asked_is_told_at_once_that_it_was_heard(capfd, monkeypatch):
     with stop_requests():
         os.kill(os.getpid(), signal.SIGTERM)
-    assert "the step is finished and saved first; a second signal ends it at once" in capfd.readouterr().err
+    assert "the step is finished and saved first; a second signal ends all at once" in capfd.readouterr().err
     monkeypatch.setenv("RANK", "1")
     with stop_requests():
         os.kill(os.getpid(), signal.SIGTERM)
