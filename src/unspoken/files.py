@@ -170,10 +170,14 @@ def sha256_of(value: Any) -> str:
 
 
 def publish(partial: Path, final: Path) -> None:
-    """Give a sealed folder its name; an older folder of that name goes."""
-    remove(final)
+    """Give a sealed folder its name; an older folder of that name goes, and whole: at no moment is there half of it."""
+    older = final.with_name(f".{final.name}.old")
+    remove(older)
+    if final.exists():
+        final.replace(older)
     partial.replace(final)
     flush(final.parent)
+    remove(older)
 
 
 def seal(directory: Path) -> None:
@@ -228,6 +232,13 @@ def check(directory: Path, name: str, expected: str) -> None:
         raise CheckpointError(f"{file} cannot be read: {error.strerror}; use another checkpoint") from error
     if found != expected:
         raise CheckpointError(f"{file} does not have the recorded sha256: it is damaged; use another checkpoint")
+
+
+def share(path: Path) -> None:
+    """Give a file the mode that every new file has: safetensors makes its own readable to their owner alone."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    path.chmod(0o666 & ~umask)
 
 
 def is_sealed(directory: Path) -> bool:

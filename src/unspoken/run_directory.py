@@ -23,6 +23,7 @@ from unspoken.errors import CheckpointError, DataError
 from unspoken.methods import Contrastive
 from unspoken.model import LatentForCausalLM
 from unspoken.prepare import build_model, build_tokenizer, load_model, write_chat_template
+from unspoken.progress import without_library_bars
 from unspoken.recipe import Recipe, dump, resolve
 
 RECIPE, RESOLVED, METRICS, RUN, RESULTS, PREDICTIONS = (
@@ -87,14 +88,22 @@ def save_model(
         processor: Of its images, where it takes images as they are.
     """
     (path / RUN).unlink(missing_ok=True)
-    model.save_pretrained(path)
+    with without_library_bars():
+        model.save_pretrained(path)
     tokenizer.save_pretrained(path)
     if processor is not None:
         processor.save_pretrained(path)
     present = [path / name for name in (*MODEL_FILES, PREPROCESSING) if (path / name).is_file()]
     for file in present:
+        files.share(file)
         files.flush(file)
     files.write_json(path / RUN, {**summary, "sha256": {file.name: files.sha256(file) for file in present}})
+
+
+def nothing_done(path: Path) -> bool:
+    """Whether a directory holds no more than a start that failed leaves behind: settings, and no step of training."""
+    left = {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
+    return left <= {RECIPE, RESOLVED, CHECKPOINTS} and not any((path / CHECKPOINTS).glob("*"))
 
 
 def import_released(recipe: Recipe, path: Path, stage: int) -> None:
@@ -165,10 +174,12 @@ def open_run(path: Path | str) -> Run:
             f"{path} holds encoders of images and texts, which answer no questions: `unspoken eval` measures what they "
             f"retrieve, and model.vision.path={path} makes them the eyes of a model that answers"
         )
+    with without_library_bars():
+        model = load_model(path).eval()
     return Run(
         path,
         recipe,
-        load_model(path).eval(),
+        model,
         AutoTokenizer.from_pretrained(path, trust_remote_code=False),
         int(summary["stage"]),
         summary,

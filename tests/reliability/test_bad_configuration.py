@@ -323,7 +323,8 @@ def test_bad_arguments_are_refused(arguments, expected, command):
 def test_an_output_that_is_a_file_or_another_run_is_refused(command, tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "resolved.json").write_text("{}")
+    for name in ("resolved.json", "metrics.jsonl"):
+        (tmp_path / "run" / name).write_text("{}")
     code, _, err = command("train", "hops/cot", "--out", tmp_path / "file")
     assert code == 2
     assert "is a file" in err

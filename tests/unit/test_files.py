@@ -5,6 +5,7 @@ import math
 import os
 import random
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -453,6 +454,22 @@ def test_a_published_folder_takes_the_place_of_an_older_one(sealed, tmp_path):
     assert not sealed.exists()
     assert [path.relative_to(final) for path in every_file(final)] == expected
     files.verify(final)
+    assert [path.name for path in tmp_path.glob(".*")] == []
+
+
+def test_at_no_moment_does_a_published_folder_hold_half_of_the_older_one(sealed, tmp_path, monkeypatch):
+    final = tmp_path / "final"
+    shutil.copytree(sealed, final)
+    seen, unlink = [], os.unlink
+
+    def watching(*args, **kwargs):
+        seen.append(files.is_sealed(final))
+        return unlink(*args, **kwargs)
+
+    monkeypatch.setattr(os, "unlink", watching)
+    files.publish(sealed, final)
+    assert seen
+    assert all(seen)
 
 
 def test_removing_takes_files_folders_and_links_but_never_what_a_link_leads_to(sealed, tmp_path):

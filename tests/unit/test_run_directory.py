@@ -1,16 +1,19 @@
 """What a run leaves behind opens again as it was, and says what is wrong when something is missing or damaged."""
 
+import os
 import shutil
 
 import pytest
 import torch
+from transformers.utils import logging
 
 from unspoken.errors import CheckpointError
 from unspoken.files import read_json, sha256, write_json
 from unspoken.prepare import load_model
 from unspoken.recipe import dump, resolve
 from unspoken.run_directory import MODEL_FILES, open_run, read_recipe, read_summary, save_model
-from unspoken.training.supervised import train
+from unspoken.training import supervised
+from unspoken.training.train import train
 
 RECIPE = {
     "task": {"name": "hops", "symbols": 6, "hops": 3, "train_rows": 16, "validation_rows": 4, "test_rows": 2},
@@ -60,6 +63,33 @@ def test_the_summary_holds_the_sha256_of_every_model_file(finished):
     recorded = read_json(finished / "run.json")["sha256"]
     assert set(recorded) == set(MODEL_FILES)
     assert all(sha256(finished / name) == value for name, value in recorded.items())
+
+
+def test_whoever_may_read_one_file_of_a_run_or_a_checkpoint_may_read_all(finished):
+    """The library makes the weights readable to their owner alone."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    for folder in (finished, finished / "checkpoints" / "checkpoint-2"):
+        modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir() if path.is_file()}
+        assert "model.safetensors" in modes
+        assert set(modes.values()) == {0o666 & ~umask}, modes
+
+
+def test_the_library_draws_no_bars_of_its_own_where_a_model_is_written_and_read(finished, tmp_path, capfd):
+    shown = logging.is_progress_bar_enabled()
+    logging.enable_progress_bar()
+    try:
+        begun = {**RECIPE, "model": {"path": str(finished)}, "train": {**RECIPE["train"], "epochs": 1}}
+        open_run(train(resolve(begun, "test"), tmp_path / "run"))
+        # as of a model that is downloaded, where the bars of all of training are not left out
+        open_run(supervised.train(resolve(RECIPE, "test"), tmp_path / "other"))
+        assert logging.is_progress_bar_enabled()
+    finally:
+        if not shown:
+            logging.disable_progress_bar()
+    err = capfd.readouterr().err
+    assert "Writing model shards" not in err
+    assert "Loading weights" not in err
 
 
 @pytest.mark.parametrize("name", MODEL_FILES)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from unspoken.cli.arguments import Once
 from unspoken.cli.study import evaluate_and_tell
-from unspoken.cli.terminal import complain, hide_loading_bars, say
+from unspoken.cli.terminal import complain, say
 from unspoken.cli.verb import DONE, Verb
 from unspoken.processes import is_first_process
 
@@ -50,14 +50,21 @@ def _train(arguments: argparse.Namespace) -> int:
     out = arguments.out or (legacy.run if legacy is not None else Path("runs") / names)
     if is_first_process():  # the others may come when the first has begun to write
         _check_run_directory(out, resume=arguments.resume)
-    if recipe.model.path is None or Path(recipe.model.path).is_dir():
-        hide_loading_bars()
+        _warn(recipe)
     from unspoken.training.train import train
 
     run = train(recipe, out, resume=arguments.resume)
     if is_first_process():
         say(str(run))
     return DONE
+
+
+def _warn(recipe: "Recipe") -> None:
+    """Say what `unspoken plan` would say may not be what was meant."""
+    from unspoken.plan import plan
+
+    for warning in plan(recipe).warnings:
+        complain(f"! {warning}")
 
 
 def _tell(legacy: "Translation | None") -> None:
@@ -73,14 +80,20 @@ def _check_run_directory(out: Path, *, resume: bool) -> None:
 
     if out.exists() and not out.is_dir():
         raise CheckpointError(f"{out} is a file; choose a directory with --out")
-    # a lock or an unfinished file is no run
+    # a lock, an unfinished file and a start that failed are no run
     holds = out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir())
-    if holds and not resume:
+    if holds and not resume and not _nothing_done(out):
         raise CheckpointError(
             f"{out} is not empty; continue its run with --resume, or choose another directory with --out"
         )
     if resume and not holds:
         raise CheckpointError(f"{out} holds no run to resume; start it without --resume, or correct --out")
+
+
+def _nothing_done(out: Path) -> bool:
+    from unspoken.run_directory import nothing_done
+
+    return nothing_done(out)
 
 
 def _evaluate_released(legacy: "Translation", recipe: "Recipe") -> int:

@@ -1,7 +1,7 @@
 """The beginning of a run, whatever the loop: what is written down, what is resumed, which parameters are trained."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from unspoken.errors import CheckpointError, DataError
 from unspoken.model import LatentForCausalLM
 from unspoken.prepare import Rows
 from unspoken.recipe import Recipe, dump
-from unspoken.run_directory import RECIPE, RESOLVED
+from unspoken.run_directory import RECIPE, RESOLVED, nothing_done
 from unspoken.training.checkpoint import newest_valid, refuse_differences
 
 logger = logging.getLogger(__name__)
@@ -33,7 +33,13 @@ def begin(
     validation: Rows,
     tokenizer: PreTrainedTokenizerBase,
 ) -> Path | None:
-    """Write down what is about to run, or compare it with what was; the checkpoint to continue from."""
+    """Write down what is about to run, or compare it with what was; the checkpoint to continue from.
+
+    A start that failed before its first step is no run: there is nothing to lose, and nothing to compare with.
+
+    Raises:
+        CheckpointError: The directory holds another run, none to resume, or one that cannot be.
+    """
     if rank() > 0:
         return newest_valid(out) if resume else None
     identity = {
@@ -41,20 +47,36 @@ def begin(
         "data": {"train": rows.fingerprint, "validation": validation.fingerprint},
         "tokenizer": files.sha256_of(tokenizer.get_vocab()),
     }
-    if (out / RESOLVED).is_file() and resume:
-        recorded = files.read_json(out / RESOLVED)
-        refuse_differences({key: recorded[key] for key in identity}, identity, out)
+    started = (out / RESOLVED).is_file()
+    begun = started and not nothing_done(out)
+    if begun and resume:
+        refuse_differences(_recorded(out, identity), identity, out)
         checkpoint = newest_valid(out)
-        logger.warning("resuming from %s", checkpoint.name if checkpoint else "the beginning: no valid checkpoint yet")
+        logger.warning("resuming from %s", checkpoint.name if checkpoint else "the beginning: no checkpoint yet")
         return checkpoint
-    if resume:
+    if resume and not started:
         raise CheckpointError(f"{out} holds no run to resume; start it without --resume")
-    if (out / RESOLVED).is_file():
+    if begun:
         raise CheckpointError(f"{out} already holds a run; continue it with --resume, or choose another --out")
     ledgers = {"train": asdict(rows.ledger), "validation": asdict(validation.ledger)}
     files.write_json(out / RESOLVED, {**identity, "rows": ledgers, "environment": environment()})
     files.write_text(out / RECIPE, recipe.source)
     return None
+
+
+def _recorded(out: Path, keys: Iterable[str]) -> dict[str, Any]:
+    """What a run was started with.
+
+    Raises:
+        CheckpointError: It cannot be read.
+    """
+    try:
+        recorded = files.read_json(out / RESOLVED)
+        return {key: recorded[key] for key in keys}
+    except (DataError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{out / RESOLVED} cannot be read ({error}); put back a copy of it, or choose another --out"
+        ) from error
 
 
 def refuse_rows_without_next_image(rows: Rows, split: str) -> None:

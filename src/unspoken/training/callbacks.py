@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TaskID, TextColumn
 from torch import Tensor
 from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from unspoken import files
 from unspoken.device import any_rank
 from unspoken.errors import NonFiniteError
+from unspoken.progress import count_columns, progress_line, width_of_count
 from unspoken.training.signals import StopRequest
 
 RUNTIME = "train_runtime"
@@ -116,11 +117,9 @@ def _is_finite(numbers: Tensor) -> Tensor:
 
 def _what_is_not_finite(losses: Sequence[Tensor], step: int) -> str:
     """A sentence about the loss, if it is that, or about the gradient."""
-    good = "nothing was updated. The last checkpoint is good: resume with a smaller train.learning_rate"
     wrong = [float(loss) for loss in losses if not torch.isfinite(loss)]
-    if wrong:
-        return f"the loss of step {step} is {wrong[0]}; {good} or train.precision=fp32"
-    return f"the gradient of step {step} is not finite; {good}, train.max_grad_norm=1 or train.precision=fp32"
+    what = f"the loss of step {step} is {wrong[0]}" if wrong else f"the gradient of step {step} is not finite"
+    return f"{what}; nothing was updated"
 
 
 class Stop(TrainerCallback):
@@ -157,6 +156,7 @@ class MetricsLog(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """See the class."""
+        state.logging_steps = args.logging_steps  # the library takes those of the checkpoint
         if state.is_world_process_zero and self.path.is_file():
             rows = files.read_json_lines(self.path, torn=True)
             files.write_json_lines(self.path, still_true(rows, state.global_step))
@@ -200,7 +200,7 @@ def sum_up(path: Path, line: Mapping[str, Any]) -> None:
 
 
 class ProgressBar(TrainerCallback):
-    """One line on stderr: how far, at which stage, with which loss and accuracy.
+    """On stderr, how far, at which stage, with which loss and accuracy: a bar, or without a terminal a line an epoch.
 
     Args:
         describe: As in `MetricsLog`.
@@ -213,15 +213,17 @@ class ProgressBar(TrainerCallback):
         self.shown: dict[str, str] = {}
         self.progress: Progress | None = None
         self.task = TaskID(0)
+        self.told = 0
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Draw the bar."""
-        if not state.is_world_process_zero:
+        self.told, console = state.global_step, Console(stderr=True)
+        if not (state.is_world_process_zero and console.is_terminal):
             return
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.progress = Progress(*columns, TextColumn("{task.fields[shown]}"), console=Console(stderr=True))
+        columns = (TextColumn("{task.description}"), *count_columns(width_of_count(state.max_steps)))
+        self.progress = Progress(*columns, TextColumn("{task.fields[shown]}"), console=console)
         self.task = self.progress.add_task(self.title, total=state.max_steps, completed=state.global_step, shown="")
         self.progress.start()
 
@@ -239,19 +241,38 @@ class ProgressBar(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Show the newest numbers."""
-        if self.progress and logs:
-            epoch = max(state.global_step - 1, 0) // self.steps_per_epoch
-            self.shown |= {key: str(value) for key, value in self.describe(epoch).items()}
-            for key, name in (("loss", "loss"), ("eval_accuracy", "accuracy"), ("eval_recall_1", "R@1")):
-                if key in logs:
-                    self.shown[name] = f"{logs[key]:.3f}"
+        if not logs:
+            return
+        self._describe(state)
+        for key, name in (("loss", "loss"), ("eval_accuracy", "accuracy"), ("eval_recall_1", "R@1")):
+            if key in logs:
+                self.shown[name] = f"{logs[key]:.3f}"
+        if self.progress:
             self.progress.update(self.task, shown=" ".join(f"{key} {value}" for key, value in self.shown.items()))
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Tell of the epoch before, which has been validated by now."""
+        self._tell(state)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Leave the last state on the screen."""
+        self._tell(state)
         self.close()
+
+    def _describe(self, state: TrainerState) -> None:
+        epoch = max(state.global_step - 1, 0) // self.steps_per_epoch
+        self.shown |= {key: str(value) for key, value in self.describe(epoch).items()}
+
+    def _tell(self, state: TrainerState) -> None:
+        """A line about the steps since the last one, if there are any."""
+        if state.global_step > self.told and state.is_world_process_zero:
+            self.told = state.global_step
+            self._describe(state)
+            progress_line(f"{self.title}: step", state.global_step, state.max_steps, self.shown)
 
     def close(self) -> None:
         """Give the terminal back, also after an error."""

@@ -34,8 +34,15 @@ from unspoken.records import StagedExample
 from unspoken.run_directory import CHECKPOINTS, METRICS, save_model
 from unspoken.training.begin import begin
 from unspoken.training.callbacks import Guard, MetricsLog, ProgressBar, Stages, Stop, Validation
-from unspoken.training.signals import Stopped, StopRequest, stop_requests
-from unspoken.training.supervised import arguments, layout_of, refuse_fp16_without_a_gpu, refuse_unfinished
+from unspoken.training.checkpoint import stopped
+from unspoken.training.signals import StopRequest, stop_requests
+from unspoken.training.supervised import (
+    arguments,
+    layout_of,
+    refuse_absent_tracker,
+    refuse_fp16_without_a_gpu,
+    refuse_unfinished,
+)
 from unspoken.training.trainer import SealingTrainer
 from unspoken.vision.clip import MAX_SCALE, Clip
 
@@ -46,6 +53,7 @@ BEST = "recall_1"
 def train(recipe: Recipe, out: Path | str, *, resume: bool = False) -> Path:
     """See `unspoken.training.train.train`."""
     refuse_fp16_without_a_gpu(recipe.train)
+    refuse_absent_tracker(recipe.train.report_to)
     if world_size() > 1:
         text = f"the loss compares all pairs of a step, and {world_size()} processes see a part each; start one process"
         raise RecipeError("contrastive training", [text])
@@ -104,7 +112,7 @@ def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest) -> Pat
     finally:
         bar.close()
     if request.signal:
-        raise Stopped(request.exit_code)
+        raise stopped(out, request)
     refuse_unfinished(trainer.state, out)
     _finish(out, trainer, clip)
     return out

@@ -246,10 +246,7 @@ class Learner:
             summed(gradient)
         norm = torch.nn.utils.clip_grad_norm_(self.trained.values(), self.recipe.train.max_grad_norm or torch.inf)
         if not torch.isfinite(norm):
-            raise NonFiniteError(
-                "a gradient is not finite; nothing was updated by it. The last checkpoint is good: resume with a "
-                "smaller train.learning_rate or train.max_grad_norm=1"
-            )
+            raise NonFiniteError("a gradient is not finite; nothing was updated by it")
         self.optimizer.step()
         return _added(parts)
 

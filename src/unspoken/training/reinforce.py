@@ -32,14 +32,14 @@ from unspoken.errors import RecipeError
 from unspoken.methods.reinforcement import Reinforcement
 from unspoken.model import LatentForCausalLM
 from unspoken.prepare import Rows, build_model, build_tokenizer, read_examples, tokenize_rows
-from unspoken.progress import progress_bar
+from unspoken.progress import progress_bar, progress_line
 from unspoken.recipe import Recipe
 from unspoken.run_directory import CHECKPOINTS, METRICS, save_model
 from unspoken.training.begin import begin, with_adapters
 from unspoken.training.callbacks import RUNTIME, still_true, sum_up
-from unspoken.training.checkpoint import PREFIX, rotate, step_of
+from unspoken.training.checkpoint import PREFIX, rotate, step_of, stopped
 from unspoken.training.learner import Learner
-from unspoken.training.signals import Stopped, StopRequest, stop_requests
+from unspoken.training.signals import StopRequest, stop_requests
 from unspoken.training.validation import validate
 
 TRAINED, OPTIMIZER, STATE = "trained.safetensors", "optimizer.pt", "state.json"
@@ -81,27 +81,29 @@ def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest) -> Pat
     if rank() == 0 and (out / METRICS).is_file():
         rows_before = files.read_json_lines(out / METRICS, torn=True)
         files.write_json_lines(out / METRICS, still_true(rows_before, state.done))
-    started = perf_counter()
+    started, title = perf_counter(), f"{recipe.task.name} {method.name}"
     with closing(learner), progress_bar("updates") as advance:
         while state.done < learner.updates:
             epoch, began = state.done // _updates_per_epoch(recipe, rows), perf_counter()
             chosen = _questions(recipe, rows, state.done)
             figures = learner.update(state.done, rows, [prompts[index] for index in chosen], chosen, tokenizer)
             state.done += 1
-            advance(f"{recipe.task.name} {method.name}", state.done, learner.updates)
+            advance(title, state.done, learner.updates)
             if state.done % settings.log_every == 0 or state.done == learner.updates:
                 _log(out, state.done, epoch, figures | {"seconds": perf_counter() - began})
             ends = state.done % _updates_per_epoch(recipe, rows) == 0
             last = state.done == learner.updates
             if ends and ((epoch + 1) % settings.validate_every == 0 or last):
                 _validate(recipe, out, model, tokenizer, validation, state, epoch)
+            if ends:
+                _tell(title, state, learner.updates, epoch, figures["reward"])
             stops = any_rank(bool(request.signal), model.device)
             improved = ends and state.best_step == state.done
             if stops or {"epoch": ends, "improvement": improved, "end": last}[settings.save]:
                 _save(out, learner, state, settings.keep_checkpoints)
             if stops:
                 _sum_up(out, recipe, rows, state, perf_counter() - started)
-                raise Stopped(request.exit_code)
+                raise stopped(out, request)
     if rank() == 0:
         step = _choose(out, learner, state)
         _sum_up(out, recipe, rows, state, perf_counter() - started)
@@ -142,6 +144,14 @@ def _questions(recipe: Recipe, rows: Rows, done: int) -> list[int]:
 def _log(out: Path, step: int, epoch: int, figures: Mapping[str, float]) -> None:
     if rank() == 0:
         files.append_json_line(out / METRICS, {"step": step, **figures, "epoch": epoch, "stage": 0})
+
+
+def _tell(title: str, state: _State, updates: int, epoch: int, reward: float) -> None:
+    """A line about an epoch, where no bar is drawn."""
+    figures = {"epoch": str(epoch), "reward": f"{reward:.3f}"}
+    if state.best_accuracy is not None:
+        figures["best accuracy"] = f"{state.best_accuracy:.3f}"
+    progress_line(f"{title}: update", state.done, updates, figures)
 
 
 def _sum_up(out: Path, recipe: Recipe, rows: Rows, state: _State, seconds: float) -> None:

@@ -7,6 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
+from unspoken.processes import is_first_process
+
+SAID = b"\nunspoken: told to stop: the step is finished and saved first; a second signal ends all at once\n"
+
 
 @dataclass(slots=True)
 class StopRequest:
@@ -37,6 +41,8 @@ def stop_requests() -> Iterator[StopRequest]:
         if request.signal:
             os._exit(128 + number)
         request.signal = number
+        if is_first_process():
+            os.write(2, SAID)  # print could be in the middle of a line, and may not be entered twice
 
     previous = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

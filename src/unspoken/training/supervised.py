@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerBase, TrainerState, TrainingArguments
+from transformers.integrations import get_available_reporting_integrations, get_reporting_integration_callbacks
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from unspoken import files
@@ -37,8 +38,9 @@ from unspoken.records import Batch, StagedExample, ThoughtTokens, TokenizedExamp
 from unspoken.run_directory import CHECKPOINTS, METRICS, save_model
 from unspoken.training.begin import SCHEDULERS, begin, freeze_decoder, refuse_rows_without_next_image, with_adapters
 from unspoken.training.callbacks import Guard, MetricsLog, ProgressBar, Stages, Stop, Validation
+from unspoken.training.checkpoint import stopped
 from unspoken.training.health import HealthWarnings, warn
-from unspoken.training.signals import Stopped, StopRequest, stop_requests
+from unspoken.training.signals import StopRequest, stop_requests
 from unspoken.training.trainer import SupervisedTrainer
 from unspoken.training.validation import validate
 
@@ -80,6 +82,7 @@ def plain(prepared: Prepared, **kwargs: Any) -> SupervisedTrainer:
 def train(recipe: Recipe, out: Path | str, *, resume: bool = False, make_trainer: MakeTrainer = plain) -> Path:
     """See `unspoken.training.train.train`."""
     refuse_fp16_without_a_gpu(recipe.train)
+    refuse_absent_tracker(recipe.train.report_to)
     refuse_rows_apart(recipe.model.embedding_heads)
     out = Path(out)
     with files.locked(out) if rank() == 0 else nullcontext(), stop_requests() as request:
@@ -94,6 +97,21 @@ def refuse_fp16_without_a_gpu(settings: TrainSettings) -> None:
     """
     if settings.precision == "fp16" and not torch.accelerator.is_available():
         raise RecipeError("train.precision", ["fp16 needs a GPU, and there is none; set bf16 or fp32"])
+
+
+def refuse_absent_tracker(name: str) -> None:
+    """The library would only say so when everything is loaded and the run is written down.
+
+    Raises:
+        RecipeError: There is no such experiment tracker, or it is not installed.
+    """
+    try:
+        trackers = get_reporting_integration_callbacks(name)
+        if name not in ("all", *get_available_reporting_integrations()):
+            for tracker in trackers:
+                tracker()  # says how to install it
+    except (ValueError, ImportError, RuntimeError) as error:
+        raise RecipeError("train.report_to", [f"{name!r}: {error} Or set none"]) from error
 
 
 def refuse_rows_apart(heads: EmbeddingHeadsSettings | None) -> None:
@@ -171,7 +189,7 @@ def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest, make_t
     finally:
         bar.close()
     if request.signal:
-        raise Stopped(request.exit_code)
+        raise stopped(out, request)
     refuse_unfinished(trainer.state, out)
     if trainer.is_world_process_zero():
         _finish(recipe, out, trainer, model, tokenizer, stage_of(_epoch_of(trainer.state.global_step, steps_per_epoch)))

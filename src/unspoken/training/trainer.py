@@ -15,6 +15,7 @@ from unspoken.data.loader import Batches, data_loader
 from unspoken.device import barrier, summed
 from unspoken.errors import CheckpointError
 from unspoken.model.modeling import rows_with_words
+from unspoken.progress import without_library_bars
 from unspoken.records import Batch, StagedExample
 from unspoken.run_directory import CHECKPOINTS
 from unspoken.training.callbacks import Guard
@@ -103,13 +104,16 @@ class SealingTrainer(Trainer):
         if self.is_world_process_zero():
             files.remove(partial)
         barrier()
-        super()._save_checkpoint(model, trial)
+        with without_library_bars():
+            super()._save_checkpoint(model, trial)
         barrier()
         if self.is_world_process_zero():
             files.remove(partial / name / "training_args.bin")  # a pickle that nobody reads; resolved.json has it all
             # it named the unfinished folder, which a resumed run would miss; `best_global_step` says the same
             self.state.best_model_checkpoint = None
             self.state.save_to_json(str(partial / name / TRAINER_STATE_NAME))
+            for weights in (partial / name).glob("*.safetensors"):
+                files.share(weights)
             files.seal(partial / name)
             files.publish(partial / name, self.run / CHECKPOINTS / name)
             files.remove(partial)

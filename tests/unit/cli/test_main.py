@@ -92,7 +92,8 @@ def test_a_run_is_named_after_its_task_and_method(run, monkeypatch, tmp_path):
 
 def test_a_directory_with_a_run_is_only_continued_when_asked(run, monkeypatch, tmp_path):
     monkeypatch.setattr("unspoken.training.supervised.train", lambda recipe, out, resume: out)
-    (tmp_path / "resolved.json").write_text("{}")
+    for name in ("resolved.json", "metrics.jsonl"):
+        (tmp_path / name).write_text("{}")
     code, out, err = run("train", "hops/cot", "--out", str(tmp_path))
     assert (code, out) == (2, "")
     assert "--resume" in err
@@ -107,6 +108,25 @@ def test_a_directory_with_a_lock_alone_is_free(run, monkeypatch, tmp_path):
     monkeypatch.setattr("unspoken.training.supervised.train", lambda recipe, out, resume: out)
     (tmp_path / ".lock").touch()
     assert run("train", "hops/cot", "--out", str(tmp_path))[0] == 0
+
+
+def test_a_directory_with_a_start_that_failed_is_free(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("unspoken.training.supervised.train", lambda recipe, out, resume: out)
+    for name in ("resolved.json", "recipe.yaml"):
+        (tmp_path / name).write_text("{}")
+    assert run("train", "hops/cot", "--out", str(tmp_path))[0] == 0
+    assert run("train", "hops/cot", "--out", str(tmp_path), "--resume")[0] == 0
+    (tmp_path / "notes.txt").touch()
+    assert run("train", "hops/cot", "--out", str(tmp_path))[0] == 2
+
+
+def test_what_may_not_be_meant_is_said_before_training_begins(run, monkeypatch, tmp_path):
+    monkeypatch.setattr("unspoken.training.supervised.train", lambda recipe, out, resume: out)
+    code, _, err = run("train", "hops/coconut", "train.epochs=2", "--out", str(tmp_path / "run"))
+    assert code == 0
+    assert "unspoken: ! training ends at stage 0 of " in err
+    monkeypatch.setenv("RANK", "1")
+    assert run("train", "hops/coconut", "train.epochs=2", "--out", str(tmp_path / "run"))[2] == ""
 
 
 def test_nothing_to_resume_is_said(run, tmp_path):

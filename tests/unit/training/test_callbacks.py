@@ -312,7 +312,17 @@ def test_a_gradient_norm_that_overflowed_does_not_make_the_log_unreadable(args, 
 # ---- progress
 
 
-def test_the_bar_shows_steps_stage_loss_and_accuracy_on_stderr_alone(args, capsys):
+@pytest.fixture
+def terminal(monkeypatch):
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def shown_on(stderr):
+    return " ".join(re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stderr).split())
+
+
+def test_the_bar_shows_steps_stage_loss_and_accuracy_on_stderr_alone(args, capsys, terminal):
     bar = ProgressBar(describe, STEPS, "hops coconut")
     bar.on_train_begin(args, state_at(0, max_steps=12), TrainerControl())
     for number in range(1, 8):
@@ -322,13 +332,40 @@ def test_the_bar_shows_steps_stage_loss_and_accuracy_on_stderr_alone(args, capsy
     bar.on_train_end(args, state_at(7, max_steps=12), TrainerControl())
     captured = capsys.readouterr()
     assert captured.out == ""
-    shown = " ".join(re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", captured.err).split())
+    shown = shown_on(captured.err)
     assert "hops coconut" in shown
     assert "7/12" in shown
+    assert "unspoken:" not in shown
     assert bar.shown == {"epoch": "2", "stage": "1", "loss": "0.123", "accuracy": "0.500"}
 
 
-def test_a_resumed_bar_begins_where_the_run_was(args, capsys):
+def test_on_a_narrow_terminal_the_bar_gives_way_and_not_the_numbers(args, capsys, terminal):
+    bar = ProgressBar(describe, STEPS, "hops coconut")
+    bar.on_train_begin(args, state_at(1032, max_steps=12000), TrainerControl())
+    logs = {"loss": 0.12349, "eval_accuracy": 0.5}
+    bar.on_log(args, state_at(1032, max_steps=12000), TrainerControl(), logs=logs)
+    bar.close()
+    assert "1032/12000 -:--:-- epoch 343 stage 171 loss" in shown_on(capsys.readouterr().err)
+
+
+def test_without_a_terminal_there_is_a_line_an_epoch_with_what_its_validation_found(args, capsys):
+    bar, control = ProgressBar(describe, STEPS, "hops coconut"), TrainerControl()
+    bar.on_train_begin(args, state_at(3, max_steps=12), control)  # resumed
+    bar.on_epoch_begin(args, state_at(3, max_steps=12), control)
+    for number in (4, 5, 6):
+        bar.on_step_end(args, state_at(number, max_steps=12), control)
+        bar.on_log(args, state_at(number, max_steps=12), control, logs={"loss": number / 10})
+    bar.on_log(args, state_at(6, max_steps=12), control, logs={"eval_accuracy": 0.5})
+    bar.on_epoch_begin(args, state_at(6, max_steps=12), control)
+    bar.on_step_end(args, state_at(7, max_steps=12), control)
+    bar.on_train_end(args, state_at(7, max_steps=12), control)
+    assert capsys.readouterr().err.splitlines() == [
+        "unspoken: hops coconut: step 6/12, epoch 1, stage 0, loss 0.600, accuracy 0.500",
+        "unspoken: hops coconut: step 7/12, epoch 2, stage 1, loss 0.600, accuracy 0.500",
+    ]
+
+
+def test_a_resumed_bar_begins_where_the_run_was(args, capsys, terminal):
     bar = ProgressBar(describe, STEPS, "run")
     bar.on_train_begin(args, state_at(5, max_steps=12), TrainerControl())
     bar.close()
@@ -341,6 +378,7 @@ def test_other_processes_have_no_bar_and_closing_twice_is_no_error(args, capsys)
     bar.on_train_begin(args, state, TrainerControl())
     bar.on_step_end(args, state, TrainerControl())
     bar.on_log(args, state, TrainerControl(), logs={"loss": 1.0})
+    bar.on_train_end(args, state, TrainerControl())
     bar.close()
     bar.close()
     assert capsys.readouterr().err == ""

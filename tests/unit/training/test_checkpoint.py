@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 
 import pytest
 
@@ -51,8 +52,6 @@ def test_a_run_without_checkpoints_has_none(tmp_path):
     assert checkpoints(tmp_path) == []
     assert newest_valid(tmp_path) is None
     rotate(tmp_path, 1, None)
-    make(tmp_path, 1, sealed=False)
-    assert newest_valid(tmp_path) is None
 
 
 def test_the_newest_valid_one_is_behind_those_that_are_incomplete_or_damaged(tmp_path):
@@ -65,8 +64,28 @@ def test_the_newest_valid_one_is_behind_those_that_are_incomplete_or_damaged(tmp
     assert newest_valid(tmp_path).name == "checkpoint-2"
     (tmp_path / "checkpoints" / "checkpoint-2" / files.MANIFEST).write_text("{")
     assert newest_valid(tmp_path).name == "checkpoint-1"
-    damage(tmp_path / "checkpoints" / "checkpoint-1")
-    assert newest_valid(tmp_path) is None
+
+
+def test_those_that_are_passed_over_are_named_with_their_reasons(tmp_path, caplog):
+    for step in (1, 2, 3):
+        make(tmp_path, step, sealed=step != 3)
+    damage(tmp_path / "checkpoints" / "checkpoint-2")
+    newest_valid(tmp_path)
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 2
+    assert re.search(r"checkpoint-3 has no manifest\.json: it was never completed", said[0])
+    assert re.search(r"checkpoint-2/model\.safetensors does not have the recorded sha256", said[1])
+
+
+def test_checkpoints_of_which_none_is_valid_are_not_begun_anew_unasked(tmp_path):
+    for step in (1, 2):
+        damage(make(tmp_path, step))
+    with pytest.raises(CheckpointError) as error:
+        newest_valid(tmp_path)
+    first, *listed, last = str(error.value).split("\n")
+    assert first == f"{tmp_path} holds no valid checkpoint:"
+    assert ["checkpoint-2/" in listed[0], "checkpoint-1/" in listed[1], len(listed)] == [True, True, 2]
+    assert last == f"put back a copy of one, or remove {tmp_path / 'checkpoints'} to begin anew"
 
 
 @pytest.mark.parametrize(
@@ -159,6 +178,13 @@ def test_a_difference_is_refused_with_its_place_and_both_values(tmp_path, path, 
         refuse_differences(RECORDED, changed(path, value), tmp_path)
     assert f"\n  {line}\n" in str(error.value)
     assert str(tmp_path) in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["report_to", "log_every", "workers", "keep_checkpoints"])
+def test_what_has_no_effect_on_what_is_learned_may_differ(tmp_path, name):
+    refuse_differences(changed(["recipe", "train", name], 1), changed(["recipe", "train", name], 2), tmp_path)
+    with pytest.raises(CheckpointError, match=r"recipe\.task"):
+        refuse_differences(RECORDED, changed(["recipe", "task", name], 2), tmp_path)
 
 
 def test_a_setting_that_is_gone_is_a_difference(tmp_path):

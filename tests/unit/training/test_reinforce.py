@@ -63,9 +63,13 @@ def without_time(line):
     ],
     ids=["ppo", "grpo", "rloo"],
 )
-def test_a_run_learns_logs_and_is_an_ordinary_run_afterwards(tmp_path, method, thoughts):
+def test_a_run_learns_logs_and_is_an_ordinary_run_afterwards(tmp_path, capsys, method, thoughts):
     recipe = recipe_of(method, thoughts)
     run = train(recipe, tmp_path / "run")
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("unspoken: hops")]
+    begins = [f"unspoken: hops {method['name']}: update {step}, reward" for step in ("3/6, epoch 0", "6/6, epoch 1")]
+    assert len(told) == 2
+    assert all(line.startswith(begin) and ", best accuracy " in line for line, begin in zip(told, begins, strict=True))
     lines = lines_of(run)
     updates = [line for line in lines if "reward" in line]
     assert [line["step"] for line in updates] == [1, 2, 3, 4, 5, 6]

@@ -22,6 +22,16 @@ def test_the_first_signal_sets_the_flag_and_the_program_goes_on(number):
         assert request.signal == number
 
 
+def test_whoever_asked_is_told_at_once_that_it_was_heard(capfd, monkeypatch):
+    with stop_requests():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert "the step is finished and saved first; a second signal ends all at once" in capfd.readouterr().err
+    monkeypatch.setenv("RANK", "1")
+    with stop_requests():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert capfd.readouterr().err == ""
+
+
 def test_the_exit_code_is_128_and_the_signal():
     assert StopRequest(signal.SIGTERM).exit_code == 143
     assert StopRequest(signal.SIGINT).exit_code == 130

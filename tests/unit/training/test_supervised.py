@@ -5,6 +5,7 @@ import json
 import math
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,7 +34,8 @@ from unspoken.run_directory import open_run
 from unspoken.thoughts import build_source
 from unspoken.training import supervised
 from unspoken.training.checkpoint import checkpoints, newest_valid, step_of
-from unspoken.training.supervised import Stopped, train
+from unspoken.training.signals import Stopped
+from unspoken.training.supervised import train
 
 STEPS = 3  # optimizer steps an epoch: 34 rows in batches of 16
 RECIPE = {
@@ -455,6 +457,24 @@ def test_a_damaged_newest_checkpoint_is_passed_over(whole, tmp_path, during):
     assert_same_run(run, whole)
 
 
+def test_a_run_whose_checkpoints_are_all_damaged_keeps_its_log_and_is_not_begun_anew(tmp_path, during):
+    run = stopped_after(4, recipe(), tmp_path / "run", during)
+    for path in checkpoints(run):
+        (path / "optimizer.pt").write_bytes(b"damaged")
+    before = sha256(run / "metrics.jsonl")
+    with pytest.raises(CheckpointError, match=r"holds no valid checkpoint:\n.*checkpoint-4/optimizer\.pt"):
+        train(recipe(), run, resume=True)
+    assert sha256(run / "metrics.jsonl") == before
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "{", ""])
+def test_settings_that_cannot_be_read_are_named(text, tmp_path, during):
+    run = stopped_after(1, recipe(), tmp_path / "run", during)
+    (run / "resolved.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"resolved\.json cannot be read .*; put back a copy of it"):
+        train(recipe(), run, resume=True)
+
+
 def test_a_run_that_died_before_its_first_checkpoint_begins_again(whole, tmp_path, during):
     def die(model):
         raise ZeroDivisionError("died")
@@ -497,6 +517,9 @@ def test_the_command_ends_with_143_or_130_and_is_resumed_by_another_process(whol
         out, err = processes[name].communicate(timeout=600)
         assert (processes[name].returncode, out) == (code, ""), err
         assert "Traceback" not in err
+        assert f"{tmp_path / name}: checkpoint-5 is saved; continue with --resume" in err
+        assert "hops coconut: step 3/9, epoch 0, stage 0, loss" in err
+        assert "Writing model shards" not in err
         assert newest_valid(tmp_path / name).name == "checkpoint-5"
         train(recipe(model=DROPOUT), tmp_path / name, resume=True)
         assert_same_run(tmp_path / name, whole)
@@ -521,6 +544,39 @@ def test_every_difference_in_the_settings_is_listed(whole):
         "recipe.train.seed: was 0, is now 4",
     ]
     assert last == "resume with the old ones, or choose another --out"
+
+
+def test_a_start_that_failed_before_its_first_step_is_no_run(whole, tmp_path, during):
+    def die(model):
+        raise ZeroDivisionError("died")
+
+    run = tmp_path / "run"
+    for resume in (False, True):
+        during(AtStep(0, die))
+        with pytest.raises(ZeroDivisionError):
+            train(recipe(train={"seed": 1}), run)
+        during()
+        assert (run / "resolved.json").is_file()
+        train(recipe(model=DROPOUT), run, resume=resume)
+        assert_same_run(run, whole)
+        shutil.rmtree(run)
+
+
+def test_a_resumed_run_may_be_logged_otherwise(whole, tmp_path, during):
+    run = stopped_after(4, recipe(model=DROPOUT), tmp_path / "run", during)
+    other = recipe(model=DROPOUT, train={"log_every": 2, "workers": 1, "keep_checkpoints": 9})
+    train(other, run, resume=True)
+    assert sha256(run / "model.safetensors") == sha256(whole / "model.safetensors")
+    assert [line["step"] for line in metrics(run)] == [1, 2, 3, 4, 6, 8]
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("wandbb", "wandbb is not supported, only"), ("clearml", "requires 'clearml")]
+)
+def test_a_tracker_that_is_not_there_is_refused_before_anything_is_written(name, said, tmp_path):
+    with pytest.raises(RecipeError, match=rf"train\.report_to has 1 problem\n  '{name}': .*{said}"):
+        train(recipe(train={"report_to": name}), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def rows(count, answer="yes"):
