@@ -39,6 +39,7 @@ def evaluate(
     split: Split = "validation",
     overrides: Sequence[str] = (),
     progress: Callable[[str, int, int], None] = lambda condition, done, total: None,
+    tell: Callable[[dict[str, Any]], None] = lambda results: None,
 ) -> dict[str, Any]:
     """Evaluate a finished run, and write `results.json` and one file of predictions per condition into it.
 
@@ -48,6 +49,7 @@ def evaluate(
         split: Which split; choose settings on `validation`, and measure on `test` once.
         overrides: `key=value` for the recipe's `evaluate` section, e.g. `controls=[zero,mean]`.
         progress: Called with the condition, the rows done and the rows there are.
+        tell: Called with the results before they are written, so that a full disk does not take them away.
 
     Returns:
         What `results.json` holds.
@@ -57,10 +59,12 @@ def evaluate(
     """
     run, data = run_to_write(run), Path(data) if data is not None else None
     join_processes()
+    files.check_writable(run)
+    _say_what_is_replaced(run, str(data or split))
     if is_contrastive(run):
         if overrides:
             raise RecipeError("unspoken eval", [f"{overrides[0]}: what is retrieved has no settings; remove it"])
-        return evaluate_retrieval(run, *_source(read_recipe(run).task, data, split), str(data or split), progress)
+        return evaluate_retrieval(run, *_source(read_recipe(run).task, data, split), str(data or split), progress, tell)
     opened = open_run(run)
     if opened.recipe.task.is_caption:
         sacrebleu_bleu()  # missing, it is better missed before the rows are answered
@@ -78,9 +82,22 @@ def evaluate(
         if control not in unseen and (thinks or control in IMAGE_CONTROLS):
             conditions[control] = _predict(opened, recipe, rows, control, progress)
     results = summarise(opened, recipe, rows, conditions, str(data) if data else split)
+    tell(results)
     if rank() == 0:
         _write(run, results, conditions)
     return results
+
+
+def _say_what_is_replaced(run: Path, data: str) -> None:
+    """Say which figures will go, where they are of other rows; results that cannot be read are no loss."""
+    if rank() > 0 or not (run / RESULTS).is_file():
+        return
+    try:
+        earlier = files.read_json(run / RESULTS)["data"]
+    except (DataError, KeyError, TypeError):
+        return
+    if earlier != data:
+        logger.warning("%s is of %s and will be replaced by that of %s; keep a copy to have both", RESULTS, earlier, data)
 
 
 def rows_of(opened: Run, recipe: Recipe, data: Path | None, split: Split) -> Rows:
@@ -209,12 +226,15 @@ def plain(record: Evaluation | Prediction) -> dict[str, Any]:
 
 def _write(run: Path, results: dict[str, Any], conditions: dict[str, list[Prediction]]) -> None:
     """Put results and predictions into the run, in place of those of an earlier evaluation."""
-    for earlier in (run / RESULTS, *run.glob("predictions.*.jsonl")):
-        files.remove(earlier)
-    for condition, predictions in conditions.items():
-        name = PREDICTIONS if condition == "none" else f"predictions.{condition}.jsonl"
-        files.write_json_lines(run / name, [plain(prediction) for prediction in predictions])
-    files.write_json(run / RESULTS, results)
+    texts = {
+        PREDICTIONS if condition == "none" else f"predictions.{condition}.jsonl": files.json_lines_text(
+            [plain(prediction) for prediction in predictions]
+        )
+        for condition, predictions in conditions.items()
+    }
+    # the results are last: where they are, everything is
+    texts[RESULTS] = files.json_text(results)
+    files.write_together(run, texts, instead_of=[*run.glob("predictions.*.jsonl")])
 
 
 def table(results: dict[str, Any]) -> str:

@@ -52,6 +52,7 @@ def evaluate_many(
     overrides: Sequence[str] = (),
     seed: int = 0,
     progress: Progress = lambda condition, done, total: None,
+    tell: Callable[[dict[str, Any]], None] = lambda results: None,
 ) -> dict[str, Any]:
     """Draw trajectories for every row of a data set, and write `trajectories.json` into the run.
 
@@ -64,6 +65,7 @@ def evaluate_many(
         overrides: `key=value` for the recipe's `evaluate` section; `batch_size` counts trajectories.
         seed: Of all that is left to chance.
         progress: Called with what is drawn, the rows done and the rows there are.
+        tell: Called with the results before they are written.
 
     Returns:
         What `trajectories.json` holds.
@@ -73,6 +75,7 @@ def evaluate_many(
     """
     run, data, chance = run_to_write(run), Path(data) if data is not None else None, chance or Chance()
     join_processes()
+    files.check_writable(run)
     opened = open_run(run)
     opened.model.to(best_device())
     thinks = opened.recipe.method.most_thoughts(opened.stage) > 0
@@ -123,6 +126,7 @@ def evaluate_many(
         "date": datetime.now(UTC).date().isoformat(),
         "environment": environment(),
     }
+    tell(results)
     if rank() == 0:
         files.write_json(run / TRAJECTORIES, results)
     return results

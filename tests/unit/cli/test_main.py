@@ -165,9 +165,10 @@ def test_a_released_file_names_its_run_directory(run, legacy, monkeypatch, tmp_p
 def test_a_released_evaluation_evaluates(run, legacy, monkeypatch, tmp_path):
     seen = []
 
-    def evaluate(run, *, progress, **kwargs):
+    def evaluate(run, *, progress, tell, **kwargs):
         progress("none", 1, 4)
         seen.append((run, kwargs))
+        tell({})
         return {}
 
     monkeypatch.setattr("unspoken.evaluation.evaluate.evaluate", evaluate)

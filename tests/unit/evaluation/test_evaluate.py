@@ -81,6 +81,33 @@ def test_every_figure_is_that_of_the_predictions_beside_it(run):
     assert set(results["controls"]["zero"]) == FIGURES
 
 
+@pytest.mark.parametrize("num_written", range(7))
+def test_a_failed_evaluation_leaves_the_earlier_one(run, monkeypatch, num_written):
+    evaluate(run)
+    earlier = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    flushed, told = [], []
+
+    def full(descriptor):
+        flushed.append(descriptor)
+        if len(flushed) > num_written:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("unspoken.files.os.fsync", full)
+    with pytest.raises(OSError, match="No space left") as failure:
+        evaluate(run, split="test", overrides=["controls=[zero, mean, noise, another_row, removed]"], tell=told.append)
+    assert str(run) in str(failure.value.filename)
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == earlier
+    assert told[0]["data"] == "test"
+
+
+def test_an_evaluation_on_other_rows_says_what_it_replaces(run, caplog):
+    evaluate(run, split="test", overrides=["controls=[zero, mean]"])
+    assert "replaced" not in caplog.text
+    evaluate(run, overrides=["controls=[noise]"])
+    assert "results.json is of test and will be replaced by that of validation" in caplog.text
+    assert {path.name for path in run.glob("predictions*")} == {"predictions.jsonl", "predictions.noise.jsonl"}
+
+
 def test_each_control_takes_the_thoughts_away_and_nothing_else(run):
     evaluate(run)
     trained_ = predictions(run)
