@@ -140,7 +140,7 @@ def test_a_method_without_thoughts_cannot_be_told_to_think(runs):
 
 
 def test_a_word_that_the_model_does_not_know_is_named(runs):
-    with pytest.raises(DataError, match=r"a word of 'a b c z . a' is not in the vocabulary"):
+    with pytest.raises(DataError, match=r"the words 'z', '\.' are not in the vocabulary:\n  row question: 'z', '\.' of 'a b c z . a'"):
         ask(runs("coconut"), "a b c z ? a".replace("?", "."))
 
 

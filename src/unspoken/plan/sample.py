@@ -82,7 +82,7 @@ def num_special_words() -> int:
 
 
 def words_in(text: str) -> list[str]:
-    """The words of a text, as `data.tokenizer.WORD` cuts them."""
+    """The words of a text, as `data.tokenize.WORD` cuts them."""
     return _WORD.findall(text)
 
 

@@ -210,7 +210,7 @@ def test_a_file_that_cannot_be_used_is_refused_and_the_old_results_stay(custom_r
     before = sha256(custom_run / "results.json")
     path = tmp_path / "mine.json"
     for rows, message in [
-        ([{"question": "is z ?", "steps": [], "answer": "a"}], "a word of 'is z .' is not in the vocabulary"),
+        ([{"question": "is z ?", "steps": [], "answer": "a"}], "the word 'z' is not in the vocabulary"),
         ([{"question": "is a ?", "steps": []}], "no 'answer'"),
         ([{"question": "is a ? " * 20, "steps": [], "answer": "a"}], "longer than the model's 32 positions"),
         ([], "has 0 rows"),
