@@ -70,7 +70,9 @@ def _check(arguments: argparse.Namespace) -> int:
         def count(text: str) -> int:
             return len(tokenizer(text)["input_ids"])
 
-    checked = check(files, _task(arguments.task, overrides), count)
+    from unspoken.vision.preflight import preflight
+
+    checked = check(files, _task(arguments.task, overrides), count, preflight)
     say(checked.report)
     return DONE if checked.is_clean else FAILED
 
