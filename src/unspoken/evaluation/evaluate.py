@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unspoken import files
-from unspoken.config import EvaluateSettings
+from unspoken.config import DataPaths, EvaluateSettings
 from unspoken.controls import IMAGE_CONTROLS
 from unspoken.data.tokenizer import image_token, thought_tokens
 from unspoken.device import best_device, environment, join_processes, rank
@@ -24,10 +24,12 @@ from unspoken.evaluation.statistics import aggregate, chance, majority
 from unspoken.prepare import Rows, read_examples, tokenize_rows
 from unspoken.pretrained import run_to_write
 from unspoken.recipe import Recipe, override
-from unspoken.records import Evaluation, Prediction, Split
+from unspoken.records import Evaluation, Example, Prediction, Split
 from unspoken.run_directory import PREDICTIONS, RESULTS, Run, is_contrastive, open_run, read_recipe
 from unspoken.seeing import blank_image, space_of
 from unspoken.tasks import Task
+from unspoken.tasks.rows import path_of
+from unspoken.tasks.shared import remark_on_shared, shared
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +73,7 @@ def evaluate(
     opened.model.to(best_device())
     recipe = override(opened.recipe, [f"evaluate.{change}" for change in overrides])
     rows = rows_of(opened, recipe, data, split)
+    repeated = _shared_with_training(recipe.task, data, split, rows.examples)
     conditions = {"none": _predict(opened, recipe, rows, "none", progress)}
     thinks = any(prediction.num_thoughts for prediction in conditions["none"])
     sees = opened.model.model.image_slots is not None
@@ -82,6 +85,8 @@ def evaluate(
         if control not in unseen and (thinks or control in IMAGE_CONTROLS):
             conditions[control] = _predict(opened, recipe, rows, control, progress)
     results = summarise(opened, recipe, rows, conditions, str(data) if data else split)
+    if repeated is not None:
+        results["shared_with_training"] = repeated
     tell(results)
     if rank() == 0:
         _write(run, results, conditions)
@@ -98,6 +103,22 @@ def _say_what_is_replaced(run: Path, data: str) -> None:
         return
     if earlier != data:
         logger.warning("%s is of %s and will be replaced by that of %s; keep a copy to have both", RESULTS, earlier, data)
+
+
+def _shared_with_training(task: Task, data: Path | None, split: Split, examples: Sequence[Example]) -> int | None:
+    """Rows of a file whose question a training row asks, too; None where either has no file, or it is gone."""
+    if rank() > 0 or not isinstance(task, DataPaths) or task.train is None or not task.train.is_file():
+        return None
+    if (data or path_of(task, split)) in (None, task.train):
+        return None
+    try:
+        training = task.examples("train")[0]
+    except DataError:
+        return None  # it is no longer what was trained on
+    count = len(shared(training, examples))
+    if count:
+        logger.warning(remark_on_shared("evaluated", count))
+    return count
 
 
 def rows_of(opened: Run, recipe: Recipe, data: Path | None, split: Split) -> Rows:

@@ -14,6 +14,7 @@ from unspoken.methods import Contrastive, Reinforcement
 from unspoken.plan.drawn import drawn_costs
 from unspoken.plan.estimate import ADAPTER_SHARE, NO_IMAGES, Estimate, estimate, megabytes
 from unspoken.plan.eyes import Eyes, read_eyes
+from unspoken.plan.files import refuse_unusable_files, shared_questions
 from unspoken.plan.heads import head_parameters
 from unspoken.plan.sample import Data, num_special_words, read_data, tokens_per_word, words_in
 from unspoken.plan.shape import Shape, checkpoint_shape, new_shape, num_parameters
@@ -72,7 +73,7 @@ def plan(recipe: Recipe, processes: int | None = None) -> Plan:
         processes: Processes of the run; default: those that `torchrun` announces, else 1.
 
     Raises:
-        DataError: A data file that is given cannot be used.
+        DataError: Data files that are given cannot be used, or one that training needs is missing.
         RecipeError: The batch cannot be cut into equal parts, or the projector cannot make the slots of an image.
     """
     processes = processes or num_processes()
@@ -81,6 +82,7 @@ def plan(recipe: Recipe, processes: int | None = None) -> Plan:
         updates = read_updates(recipe, recipe.method, processes)
     batching = batching_of(recipe, updates, processes) if updates else split_batch(recipe.train, processes)
     data = read_data(recipe.task)
+    refuse_unusable_files(recipe, data)
     if isinstance(recipe.method, Contrastive):
         return _plan_of_pairs(recipe, recipe.method, batching, data)
     steps = None if data.rows is None else -(-data.rows // recipe.train.batch_size)
@@ -244,6 +246,9 @@ def _warnings(
         found.append(f"task {task['name']} has no data yet: set task.train and task.validation to files")
     elif rows < train.batch_size:
         found.append(f"{rows} rows are fewer than train.batch_size={train.batch_size}: an epoch is one short step")
+    found += shared_questions(data)
+    if train.precision == "fp16" and not _has_gpu():
+        found.append("train.precision: fp16 needs a GPU, and there is none here: training would be refused")
     if settings.get("pad_thoughts") is False:
         found.append("pad_thoughts: false lets the number of thoughts tell the model how many steps the solution has")
     if sample and not is_final(recipe, sample, stages[-1].stage):
@@ -271,6 +276,12 @@ def _warnings(
     if eyes is not None and eyes.settings.train_encoder and data.num_images:
         found += _too_many_pixels(data.num_images * eyes.bytes_per_image)
     return found
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.accelerator.is_available()
 
 
 def _too_many_pixels(size: int) -> list[str]:

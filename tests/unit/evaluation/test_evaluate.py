@@ -205,6 +205,17 @@ def test_a_file_may_be_given_instead_of_a_split(custom_run, tmp_path):
     assert results["data_sha256"] != evaluate(custom_run, overrides=["controls=[]"])["data_sha256"]
 
 
+def test_questions_of_training_are_counted(custom_run, tmp_path, caplog):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps([*ROWS[:3], {**ROWS[0], "question": "so is it a ?"}]))
+    results = evaluate(custom_run, data=path, overrides=["controls=[]"])
+    assert (results["n"], results["shared_with_training"]) == (4, 3)
+    assert "3 evaluated rows ask what a training row asks, so they may be remembered" in caplog.text
+    assert read_json(custom_run / "resolved.json")["shared"] == {"validation": 2}
+    assert evaluate(custom_run, overrides=["controls=[]"])["shared_with_training"] == 2
+    assert "shared_with_training" not in evaluate(custom_run, split="train", overrides=["controls=[]"])
+
+
 def test_a_file_that_cannot_be_used_is_refused_and_the_old_results_stay(custom_run, tmp_path):
     evaluate(custom_run, overrides=["controls=[]"])
     before = sha256(custom_run / "results.json")
