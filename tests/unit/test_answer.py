@@ -140,7 +140,9 @@ def test_a_method_without_thoughts_cannot_be_told_to_think(runs):
 
 
 def test_a_word_that_the_model_does_not_know_is_named(runs):
-    with pytest.raises(DataError, match=r"the words 'z', '\.' are not in the vocabulary:\n  row question: 'z', '\.' of 'a b c z . a'"):
+    with pytest.raises(
+        DataError, match=r"the words 'z', '\.' are not in the vocabulary:\n  row question: 'z', '\.' of 'a b c z . a'"
+    ):
         ask(runs("coconut"), "a b c z ? a".replace("?", "."))
 
 

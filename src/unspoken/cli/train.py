@@ -28,13 +28,15 @@ def _plan(arguments: argparse.Namespace) -> int:
     _tell(source.legacy)
     text = render(plan(source.recipe))
     if is_first_process():
-        say(text)
+        say(f"{text}\nRun         {source.run}, unless --out says otherwise")
     return DONE
 
 
 def _configure_train(parser: argparse.ArgumentParser) -> None:
     _configure_plan(parser)
-    parser.add_argument("--out", type=Path, metavar="DIR", action=Once, help="run directory; default: runs/TASK-METHOD")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", action=Once, help="run directory; default: runs/RECIPE, with - for /"
+    )
     parser.add_argument("--resume", action="store_true", help="continue the run in that directory")
 
 
@@ -46,8 +48,7 @@ def _train(arguments: argparse.Namespace) -> int:
     _tell(legacy)
     if legacy is not None and legacy.only_eval:
         return _evaluate_released(legacy, recipe)
-    names = f"{recipe.task.describe()['name']}-{recipe.method.model_dump()['name']}"
-    out = arguments.out or (legacy.run if legacy is not None else Path("runs") / names)
+    out = arguments.out or source.run
     if is_first_process():  # the others may come when the first has begun to write
         _check_run_directory(out, resume=arguments.resume)
     if recipe.model.path is None or Path(recipe.model.path).is_dir():

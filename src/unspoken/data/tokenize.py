@@ -122,7 +122,9 @@ def _unknown_words(encoded: Mapping[str, Tokens], tokenizer: PreTrainedTokenizer
     if unknown is None or unknown == tokenizer.eos_token_id:
         return {}
     texts = [text for text, ids in encoded.items() if (ids == unknown).any()]
-    return {text: [word for word in re.findall(WORD, text) if _holds(word, unknown, tokenizer)] or [text] for text in texts}
+    return {
+        text: [word for word in re.findall(WORD, text) if _holds(word, unknown, tokenizer)] or [text] for text in texts
+    }
 
 
 def _holds(word: str, token: int, tokenizer: PreTrainedTokenizerBase) -> bool:

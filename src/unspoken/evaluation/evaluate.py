@@ -102,7 +102,9 @@ def _say_what_is_replaced(run: Path, data: str) -> None:
     except (DataError, KeyError, TypeError):
         return
     if earlier != data:
-        logger.warning("%s is of %s and will be replaced by that of %s; keep a copy to have both", RESULTS, earlier, data)
+        logger.warning(
+            "%s is of %s and will be replaced by that of %s; keep a copy to have both", RESULTS, earlier, data
+        )
 
 
 def _shared_with_training(task: Task, data: Path | None, split: Split, examples: Sequence[Example]) -> int | None:

@@ -1,4 +1,5 @@
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from unspoken.cli import verbs
 from unspoken.cli.verb import Verb
 from unspoken.cli.verbs import VERBS
 from unspoken.errors import CheckpointError, NonFiniteError
+from unspoken.recipe.shipped import run_name, shipped_recipes
 
 
 @pytest.fixture
@@ -84,10 +86,24 @@ def test_options_and_overrides_may_stand_in_any_order(run, monkeypatch, tmp_path
     assert (seen[0][0].train.epochs, seen[0][0].train.seed) == (14, 7)
 
 
-def test_a_run_is_named_after_its_task_and_method(run, monkeypatch, tmp_path):
+def test_a_run_is_named_after_its_recipe(run, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("unspoken.training.supervised.train", lambda recipe, out, resume: out)
     assert run("train", "hops/no_cot")[1] == f"runs{os.sep}hops-no_cot\n"
+    own = tmp_path / "own.yaml"
+    own.write_text(shipped_recipes()["hops/no_cot"].read_text())
+    assert run("train", str(own))[1] == f"runs{os.sep}own\n"
+    assert run("plan", str(own))[1].endswith(f"\nRun         runs{os.sep}own, unless --out says otherwise\n")
+
+
+def test_a_run_stands_where_the_recipes_that_go_on_with_it_look():
+    texts = [path.read_text() for path in shipped_recipes().values()]
+    names = {f"runs/{run_name(path)}" for path in shipped_recipes().values()}
+    assert len(names) == len(texts)
+    asked = {found for text in texts for found in re.findall(r"runs/[\w-]+", text)}
+    told = {found for text in texts for found in re.findall(r"--out (runs/[\w-]+)", text)}
+    assert "runs/hops-half" in asked & names
+    assert asked - names - told == set()
 
 
 def test_a_directory_with_a_run_is_only_continued_when_asked(run, monkeypatch, tmp_path):
