@@ -111,7 +111,22 @@ def import_released(recipe: Recipe, path: Path, stage: int) -> None:
     files.write_json(path / RESOLVED, {"recipe": dump(recipe), "environment": environment()})
     files.write_text(path / RECIPE, recipe.source)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    save_model(path, model, tokenizer, {"stage": stage, "step": None, "num_parameters": num_parameters})
+    summary = {"stage": stage, "step": None, "num_parameters": num_parameters, "imported": _weights_sha256(recipe)}
+    save_model(path, model, tokenizer, summary)
+
+
+def is_import_of(path: Path, recipe: Recipe, stage: int) -> bool:
+    """Whether a directory holds what `import_released` would make of these weights."""
+    if not (path / RUN).is_file():
+        return False
+    summary, earlier = read_summary(path), read_recipe(path)
+    is_same = (earlier.model, earlier.method, summary["stage"]) == (recipe.model, recipe.method, stage)
+    return is_same and summary.get("imported") == _weights_sha256(recipe)
+
+
+def _weights_sha256(recipe: Recipe) -> str | None:
+    weights = recipe.model.weights
+    return files.sha256(weights) if weights is not None and weights.is_file() else None
 
 
 def read_summary(path: Path) -> dict[str, Any]:

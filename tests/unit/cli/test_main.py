@@ -197,6 +197,29 @@ def test_a_released_evaluation_evaluates(run, legacy, monkeypatch, tmp_path):
     assert seen == [(model, {"data": tmp_path / "rows.jsonl", "split": "test", "overrides": ()})]
 
 
+def test_a_released_evaluation_takes_what_it_can_use_and_refuses_the_rest(run, legacy, monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(
+        "unspoken.evaluation.evaluate.evaluate", lambda run, *, progress, tell, **kwargs: seen.append((run, kwargs))
+    )
+    model, other = tmp_path / "model", tmp_path / "other.jsonl"
+    model.mkdir()
+    legacy.write_text(LEGACY.format(only_eval=True, path=model, data=tmp_path / "rows.jsonl"))
+    assert (
+        run("train", str(legacy), "evaluate.controls=[mean]", "evaluate.batch_size=3", f"task.validation={other}")[0]
+        == 0
+    )
+    assert seen[0][1] == {"data": other, "split": "test", "overrides": ("batch_size=3", 'controls=["mean"]')}
+    code, _, err = run("train", str(legacy), "train.epochs=9", "--resume", "--out", str(tmp_path / "x"))
+    assert code == 2
+    assert "old.yaml has 3 problems" in err
+    assert "train.epochs=9: only_eval: True trains nothing" in err
+    assert "resume: only_eval: True trains nothing" in err
+    assert f"out: the run {model} is evaluated where it is" in err
+    code, out, _ = run("plan", str(legacy))
+    assert (code, out) == (0, f"Nothing is trained: `unspoken train` evaluates {model} on {tmp_path / 'rows.jsonl'}\n")
+
+
 def test_rows_are_made_checked_and_converted(run, tmp_path):
     made = tmp_path / "a.json"
     code, out, _ = run("data", "make", "hops", "test_rows=5", "--split", "test", "--out", str(made))
