@@ -46,7 +46,8 @@ def contradictions(examples: Iterable[Example]) -> list[tuple[Example, Example]]
 def remark_on_shared(split: str, count: int) -> str:
     """What to say of rows of a split that ask what training rows ask."""
     rows, they = ("row asks", "it") if count == 1 else ("rows ask", "they")
-    return f"{count:,} {split} {rows} what a training row asks, so {they} may be remembered; `unspoken data check` names them"
+    remark = f"{count:,} {split} {rows} what a training row asks, so {they} may be remembered"
+    return f"{remark}; `unspoken data check` names them"
 
 
 def number_of(example: Example) -> str:
