@@ -137,7 +137,8 @@ def read_text(path: Path, *, limit: int = MAX_JSON_BYTES) -> str:
         DataError: It is missing, not a regular file, too large, compressed, or not UTF-8.
     """
     if not path.exists():
-        raise DataError(f"{path} does not exist; give the path of an existing file")
+        place = "" if path.is_absolute() else f" in {Path.cwd()}, where relative paths begin"
+        raise DataError(f"{path} does not exist{place}; give the path of an existing file")
     if not path.is_file():
         raise DataError(f"{path} is not a regular file (a folder, pipe or device); give the path of a file")
     size = path.stat().st_size

@@ -20,10 +20,11 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from unspoken import files
 from unspoken.device import environment
 from unspoken.errors import CheckpointError, DataError
-from unspoken.methods import Contrastive
+from unspoken.methods import METHODS, Contrastive
 from unspoken.model import LatentForCausalLM
 from unspoken.prepare import build_model, build_tokenizer, load_model, write_chat_template
 from unspoken.recipe import Recipe, dump, resolve
+from unspoken.tasks import TASKS
 
 RECIPE, RESOLVED, METRICS, RUN, RESULTS, PREDICTIONS = (
     "recipe.yaml",
@@ -158,7 +159,24 @@ def read_recipe(path: Path) -> Recipe:
         values = files.read_json(path / RESOLVED)["recipe"]
     except (DataError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path / RESOLVED} cannot be read ({error}); give the directory of a run") from error
+    _refuse_strange(path, values)
     return resolve(values, str(path / RESOLVED))
+
+
+def _refuse_strange(path: Path, values: Any) -> None:
+    """Say what a run needs whose task or method is no part of the package.
+
+    Raises:
+        CheckpointError: It is such a run.
+    """
+    for section, known in (("task", TASKS), ("method", METHODS)):
+        chosen = values.get(section) if isinstance(values, dict) else None
+        name = chosen.get("name") if isinstance(chosen, dict) else None
+        if isinstance(name, str) and name not in known:
+            raise CheckpointError(
+                f"{path} was trained with the {section} {name!r}, which is no part of Unspoken; in Python, import the "
+                "module that registers it, and call unspoken.evaluate or unspoken.load there"
+            )
 
 
 def is_contrastive(path: Path) -> bool:

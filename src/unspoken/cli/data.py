@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def _configure_make(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", metavar="TASK", help="a task that makes its rows: hops, prosqa, prontoqa ...")
-    parser.add_argument("overrides", metavar="key=value", nargs="*", help="settings of the task, e.g. train_rows=1000")
+    parser.add_argument(
+        "overrides", metavar="key=value", nargs="*", default=[], help="settings of the task, e.g. train_rows=1000"
+    )
     parser.add_argument("--split", choices=SPLITS, required=True, action=Once)
     _add_out(parser)
 

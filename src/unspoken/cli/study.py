@@ -13,6 +13,7 @@ from unspoken.cli.arguments import (
     refuse_without_trajectories,
     run_to_read,
     run_to_write,
+    seed,
 )
 from unspoken.cli.terminal import hide_loading_bars, say
 from unspoken.cli.verb import DONE, Verb
@@ -23,13 +24,17 @@ from unspoken.progress import progress_bar
 def _configure_eval(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=run_to_write, metavar="RUN", help="directory of a finished run")
     parser.add_argument(
-        "overrides", metavar="key=value", nargs="*", help="settings of evaluate, e.g. controls=[zero,mean]"
+        "overrides",
+        metavar="key=value",
+        nargs="*",
+        default=[],
+        help="settings of evaluate, e.g. controls=[zero,mean]",
     )
     advice = "choose settings on validation (the default), measure on test once"
     add_rows(parser, split="validation", about_split=advice)
     add_trajectories(parser)
     parser.add_argument("--temperature", type=float, metavar="T", action=Once, help="of their thoughts; default: 1")
-    parser.add_argument("--seed", type=int, metavar="N", action=Once, help="of their chance; default: 0")
+    parser.add_argument("--seed", type=seed, metavar="N", action=Once, help="of their chance; default: 0")
 
 
 def _eval(arguments: argparse.Namespace) -> int:
@@ -108,7 +113,7 @@ def _configure_audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--margin", type=float, default=0.02, action=Once, help="largest cost in accuracy that counts as none"
     )
-    parser.add_argument("--seed", type=int, default=0, action=Once, help="of noise, pairings and orders")
+    parser.add_argument("--seed", type=seed, default=0, action=Once, help="of noise, pairings and orders")
     _add_json(parser)
 
 
@@ -141,7 +146,7 @@ def _configure_inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=run_to_write, metavar="RUN", help="directory of a finished run")
     parser.add_argument("--example", type=int, metavar="N", action=Once, help="show row N; default: the first few")
     _add_first_rows(parser)
-    parser.add_argument("--seed", type=int, default=0, action=Once, help="of controls and pairings")
+    parser.add_argument("--seed", type=seed, default=0, action=Once, help="of controls and pairings")
     _add_json(parser)
 
 

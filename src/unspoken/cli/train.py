@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def _configure_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or the name of a shipped recipe (hops/coconut)")
-    parser.add_argument("overrides", metavar="section.key=value", nargs="*", help="change settings of the recipe")
+    parser.add_argument(
+        "overrides", metavar="section.key=value", nargs="*", default=[], help="change settings of the recipe"
+    )
 
 
 def _plan(arguments: argparse.Namespace) -> int:

@@ -62,17 +62,18 @@ def evaluate(
     run, data = run_to_write(run), Path(data) if data is not None else None
     join_processes()
     files.check_writable(run)
-    _say_what_is_replaced(run, str(data or split))
     if is_contrastive(run):
         if overrides:
             raise RecipeError("unspoken eval", [f"{overrides[0]}: what is retrieved has no settings; remove it"])
+        _say_what_is_replaced(run, str(data or split))
         return evaluate_retrieval(run, *_source(read_recipe(run).task, data, split), str(data or split), progress, tell)
     opened = open_run(run)
     if opened.recipe.task.is_caption:
         sacrebleu_bleu()  # missing, it is better missed before the rows are answered
     opened.model.to(best_device())
-    recipe = override(opened.recipe, [f"evaluate.{change}" for change in overrides])
+    recipe = with_settings(opened.recipe, overrides)
     rows = rows_of(opened, recipe, data, split)
+    _say_what_is_replaced(run, str(data or split))
     repeated = _shared_with_training(recipe.task, data, split, rows.examples)
     conditions = {"none": _predict(opened, recipe, rows, "none", progress)}
     thinks = any(prediction.num_thoughts for prediction in conditions["none"])
@@ -80,6 +81,7 @@ def evaluate(
     unseen = [] if sees else [control for control in recipe.evaluate.controls if control in IMAGE_CONTROLS]
     if unseen:
         logger.warning("this model reads the words alone, so these controls are left out: %s", ", ".join(unseen))
+    _say_what_is_left_out(opened, recipe, thinks)
     for control in recipe.evaluate.controls:
         # what is not there cannot be taken away
         if control not in unseen and (thinks or control in IMAGE_CONTROLS):
@@ -91,6 +93,38 @@ def evaluate(
     if rank() == 0:
         _write(run, results, conditions)
     return results
+
+
+def _say_what_is_left_out(opened: Run, recipe: Recipe, thinks: bool) -> None:
+    """Say which controls have nothing to take away, where the method would think at a later stage."""
+    method = recipe.method
+    missed = [control for control in recipe.evaluate.controls if control not in IMAGE_CONTROLS]
+    if thinks or not missed or rank() > 0 or not method.most_thoughts(method.final_stage):
+        return
+    logger.warning(
+        "trained to stage %d of %d, where it has no thoughts; controls left out: %s",
+        opened.stage,
+        method.final_stage,
+        ", ".join(missed),
+    )
+
+
+def with_settings(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """The recipe with settings of its `evaluate` section changed, whose name may stand in front of them.
+
+    Raises:
+        RecipeError: One is of another section, or makes no sense.
+    """
+    others = [each for each in overrides if _section(each) in Recipe.model_fields.keys() - {"evaluate"}]
+    if others:
+        advice = "a trained run keeps it; change settings of evaluate alone, e.g. controls=[zero,mean]"
+        raise RecipeError("unspoken eval", [f"{each}: it is of {_section(each)}, and {advice}" for each in others])
+    return override(recipe, [f"evaluate.{each.strip().removeprefix('evaluate.')}" for each in overrides])
+
+
+def _section(change: str) -> str:
+    section, dot, _ = change.partition("=")[0].strip().partition(".")
+    return section if dot else ""
 
 
 def _say_what_is_replaced(run: Path, data: str) -> None:
@@ -129,8 +163,23 @@ def rows_of(opened: Run, recipe: Recipe, data: Path | None, split: Split) -> Row
     Raises:
         DataError: The task reads no file, or the rows cannot be used.
     """
+    _refuse_absent(recipe.task, data, split)
     examples, ledger = read_examples(*_source(recipe.task, data, split))
     return tokenize_rows(recipe, examples, ledger, opened.tokenizer, opened.model)
+
+
+def _refuse_absent(task: Task, data: Path | None, split: Split) -> None:
+    """Say where a file of the run was sought, which may have been trained elsewhere.
+
+    Raises:
+        DataError: It is not there.
+    """
+    file = path_of(task, split) if data is None and isinstance(task, DataPaths) else None
+    if file is not None and not file.exists():
+        raise DataError(
+            f"the run names {file} as task.{split}, and there is no {file.absolute()}; relative paths begin where the "
+            "command is started: start it where the run was trained, or name the file with --data"
+        )
 
 
 def _source(task: Task, data: Path | None, split: Split) -> tuple[Task, Split]:

@@ -25,12 +25,12 @@ from unspoken.device import (
     world_size,
 )
 from unspoken.errors import RecipeError
-from unspoken.evaluation.evaluate import rows_of
+from unspoken.evaluation.evaluate import rows_of, with_settings
 from unspoken.evaluation.predict import batches
 from unspoken.evaluation.scaling import Compute, Judged, figures
 from unspoken.prepare import Rows
 from unspoken.pretrained import run_to_write
-from unspoken.recipe import Recipe, override
+from unspoken.recipe import Recipe
 from unspoken.records import Split
 from unspoken.run_directory import TRAJECTORIES, Run, open_run
 from unspoken.thoughts import Policy
@@ -80,13 +80,13 @@ def evaluate_many(
     opened.model.to(best_device())
     thinks = opened.recipe.method.most_thoughts(opened.stage) > 0
     problems = mistakes(opened.model, trajectories, chance, thinks=thinks)
-    if any(change.startswith("controls") for change in overrides):
+    if any(change.strip().removeprefix("evaluate.").startswith("controls") for change in overrides):
         problems.append("controls: trajectories have the thoughts of the model; leave it out, or --trajectories")
     if seed < 0:
         problems.append(f"seed: {seed} is negative; give 0 or more")
     if problems:
         raise RecipeError("unspoken eval", problems)
-    recipe = override(opened.recipe, [f"evaluate.{change}" for change in overrides])
+    recipe = with_settings(opened.recipe, overrides)
     rows = rows_of(opened, recipe, data, split)
     together = _are_alike(opened, chance)
     sizes = _sizes(trajectories)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
+from unspoken.config import TrainSettings
 from unspoken.methods import Contrastive, Reinforcement
 from unspoken.plan.drawn import drawn_costs
 from unspoken.plan.estimate import ADAPTER_SHARE, NO_IMAGES, Estimate, estimate, megabytes
@@ -112,7 +113,11 @@ def plan(recipe: Recipe, processes: int | None = None) -> Plan:
         eyes=eyes,
         num_images=data.num_images,
         estimate=_estimate(recipe, batching, updates, shape, of_source, eyes, data, stages, per_word),
-        warnings=tuple(_warnings(recipe, data, shape, eyes, stages, per_word)),
+        warnings=(
+            *shared_questions(data),
+            *_precision_of_elsewhere(recipe.train),
+            *_warnings(recipe, data, shape, eyes, stages, per_word),
+        ),
     )
 
 
@@ -246,9 +251,6 @@ def _warnings(
         found.append(f"task {task['name']} has no data yet: set task.train and task.validation to files")
     elif rows < train.batch_size:
         found.append(f"{rows} rows are fewer than train.batch_size={train.batch_size}: an epoch is one short step")
-    found += shared_questions(data)
-    if train.precision == "fp16" and not _has_gpu():
-        found.append("train.precision: fp16 needs a GPU, and there is none here: training would be refused")
     if settings.get("pad_thoughts") is False:
         found.append("pad_thoughts: false lets the number of thoughts tell the model how many steps the solution has")
     if sample and not is_final(recipe, sample, stages[-1].stage):
@@ -278,10 +280,15 @@ def _warnings(
     return found
 
 
-def _has_gpu() -> bool:
+def _precision_of_elsewhere(settings: TrainSettings) -> list[str]:
+    """A remark where training would be refused on this machine; it may be meant for another."""
+    if settings.precision != "fp16":
+        return []
     import torch
 
-    return torch.accelerator.is_available()
+    if torch.accelerator.is_available():
+        return []
+    return ["train.precision: fp16 needs a GPU, and there is none here: training would be refused"]
 
 
 def _too_many_pixels(size: int) -> list[str]:

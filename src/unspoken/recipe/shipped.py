@@ -42,6 +42,9 @@ def find_recipe(name: str | Path) -> Path:
         return recipes[short]
     if path.exists():
         return path  # a folder, pipe or device: reading it says so
+    family = [known for known in recipes if known.startswith(f"{short.rstrip('/')}/")]
+    if family:
+        raise RecipeError(str(name), [f"it is several recipes; choose one of {', '.join(family)}"])
     close = get_close_matches(short, recipes, n=1)
     advice = f"did you mean {close[0]}?" if close else "`unspoken list recipes` names those that come with Unspoken"
     raise RecipeError(str(name), [f"there is no such file and no shipped recipe of this name; {advice}"])

@@ -54,6 +54,23 @@ def test_every_verb_has_help(run, name):
     assert out.startswith(f"usage: unspoken {name} ")
 
 
+def test_arguments_without_a_name_are_shown_in_front(run):
+    assert run("audit", "--help")[1].startswith("usage: unspoken audit RUN [RUN ...] [-h] [--against RUN")
+    code, _, err = run("audit", "--against", "a", "b")
+    assert code == 2
+    assert err.startswith("usage: unspoken audit RUN [RUN ...] [-h]")
+
+
+def test_overrides_are_not_required(run):
+    assert run("train")[2].endswith("the following arguments are required: RECIPE\n")
+
+
+def test_a_bare_folder_of_recipes_names_them_all(run):
+    code, _, err = run("plan", "prontoqa")
+    assert code == 2
+    assert "it is several recipes; choose one of prontoqa/coconut, prontoqa/cot\n" in err
+
+
 def test_no_arguments_print_help_and_fail(run):
     code, out, err = run()
     assert (code, out) == (2, "")
@@ -323,6 +340,12 @@ def test_a_reader_that_goes_away_is_no_error():
     done = unspoken("list", "recipes", capture_output=False, stdout=write, stderr=subprocess.PIPE)
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_closed_stream_is_no_error(closed):
+    done = subprocess.run(f"{sys.executable} -m unspoken list recipes {closed}", shell=True, check=False, timeout=60)
+    assert done.returncode == 0
 
 
 def test_a_plain_terminal_and_a_plain_locale_are_fine():

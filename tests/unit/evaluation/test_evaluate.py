@@ -177,6 +177,24 @@ def test_progress_is_told_row_by_row_for_each_condition(run):
     assert seen == [(condition, done, 7) for condition in ("none", "zero") for done in range(1, 8)]
 
 
+def test_settings_may_have_the_name_of_their_section(run):
+    assert list(evaluate(run, overrides=["evaluate.controls=[noise]"])["controls"]) == ["noise"]
+    with pytest.raises(RecipeError) as refused:
+        evaluate(run, overrides=["train.epochs=3", "controls=[zero]", "task.seed=1"])
+    advice = "a trained run keeps it; change settings of evaluate alone, e.g. controls=[zero,mean]"
+    assert refused.value.problems == (
+        f"train.epochs=3: it is of train, and {advice}",
+        f"task.seed=1: it is of task, and {advice}",
+    )
+
+
+def test_a_run_that_does_not_think_yet_says_which_controls_are_left_out(tmp_path, caplog):
+    method = {"name": "coconut", "max_stage": 3, "epochs_per_stage": 5}
+    results = evaluate(trained(tmp_path / "run", method=method), overrides=["controls=[zero,mean]"])
+    assert results["controls"] == {}
+    assert "trained to stage 0 of 4, where it has no thoughts; controls left out: zero, mean" in caplog.text
+
+
 # ---- files
 
 
@@ -203,6 +221,23 @@ def test_a_file_may_be_given_instead_of_a_split(custom_run, tmp_path):
         ("is d ?", "d"),
     ]
     assert results["data_sha256"] != evaluate(custom_run, overrides=["controls=[]"])["data_sha256"]
+
+
+def test_a_file_of_the_run_that_is_sought_elsewhere_is_named_whole(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for split in ("train", "validation"):
+        (tmp_path / f"{split}.json").write_text(json.dumps(ROWS))
+    run = trained(tmp_path / "run", task={"name": "custom", "train": "train.json", "validation": "validation.json"})
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(DataError) as refused:
+        evaluate(run)
+    assert f"there is no {tmp_path}/elsewhere/validation.json; relative paths begin where the" in str(refused.value)
+    assert "name the file with --data" in str(refused.value)
+    with pytest.raises(
+        DataError, match=f"mine.json does not exist in {tmp_path}/elsewhere, where relative paths begin"
+    ):
+        evaluate(run, data="mine.json")
 
 
 def test_questions_of_training_are_counted(custom_run, tmp_path, caplog):
@@ -258,7 +293,7 @@ def test_overrides_are_settings_of_the_evaluation_alone(run):
         ("controls=[zeros]", "unknown control 'zeros'"),
         ("batch_siz=3", r"evaluate\.batch_siz \(override\): unknown key; did you mean batch_size"),
         ("max_new_tokens=0", r"evaluate\.max_new_tokens"),
-        ("train.epochs=3", r"evaluate\.train"),
+        ("train.epochs=3", r"train\.epochs=3: it is of train"),
         ("zero", "must have the form"),
     ]:
         with pytest.raises(RecipeError, match=message):

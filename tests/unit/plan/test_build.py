@@ -195,7 +195,7 @@ def custom_files(tmp_path, **questions):
 
 def test_every_file_is_read_before_training_is(tmp_path):
     task = custom_files(tmp_path, train=["1 + 1"])
-    with pytest.raises(DataError, match="task custom has no validation file; set task.validation"):
+    with pytest.raises(DataError, match=r"task custom has no validation file; set task\.validation"):
         planned(task=task)
     with pytest.raises(DataError) as refused:
         planned(task={**task, "validation": str(tmp_path / "a.json"), "test": str(tmp_path / "b.json")})
