@@ -175,6 +175,8 @@ def _mistakes_of_images(
 def example_of(run: Run, question: str | None, images: Sequence[Path | str], captions: Sequence[str]) -> Example:
     """The row that is asked; without a question that of a story with these frames so far."""
     task, names = run.recipe.task, tuple(map(str, images))
+    if run.model.model.image_slots is not None and not images:
+        logger.warning("this model sees, and no image is given: it answers from the words alone")
     if question is not None or not _tells_stories(task):
         told = captions_told(question or "") if _tells_stories(task) else None
         return Example("question", question or "", (), "", images=names, captions=told or ())
@@ -204,9 +206,10 @@ def room_behind(run: Run, prompt: StagedExample) -> int:
     """
     room = run.model.num_positions - len(prompt.input_ids)
     if room < 1:
+        fits = room + prompt.num_thoughts >= 1
         raise DataError(
-            f"the question takes {len(prompt.input_ids)} positions with its thoughts, the model has "
-            f"{run.model.num_positions}; shorten it"
+            f"the question takes {len(prompt.input_ids)} positions with its {prompt.num_thoughts} thoughts, the model "
+            f"has {run.model.num_positions}; {'let it think less often' if fits else 'shorten it'}"
         )
     return room
 
@@ -218,13 +221,21 @@ def lens(run: Run, thought: Tensor, count: int = LENS_WORDS) -> tuple[tuple[str,
     return tuple(zip(words, probabilities.tolist(), strict=True))
 
 
-def render(answer: Answer, *, show_thoughts: bool) -> str:
-    """The answer as lines of text."""
+def render(answer: Answer, *, show_thoughts: bool, num_thoughts: int | None = None) -> str:
+    """The answer as lines of text.
+
+    Args:
+        answer: What the model wrote.
+        show_thoughts: Say what words its thoughts are close to.
+        num_thoughts: How many were asked for; None: as many as trained.
+    """
     lines = []
     if show_thoughts:
         for number, words in enumerate(answer.thoughts, 1):
             shown = "  ".join(f"{word!r} {probability:.2f}" for word, probability in words)
             lines.append(f"thought {number}: {shown}")
         if not answer.thoughts:
-            lines.append("no thoughts: this model answers in words alone")
-    return "\n".join([*lines, answer.text])
+            asked_for_none = num_thoughts == 0
+            reason = "none were asked for" if asked_for_none else "this model answers in words alone"
+            lines.append(f"no thoughts: {reason}")
+    return "\n".join([*lines, answer.text if answer.text.strip() else "(no words: it ended its answer at once)"])

@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
@@ -33,15 +33,65 @@ def write_bytes(path: Path, data: bytes) -> None:
 def place(path: Path, data: bytes) -> None:
     """As `write_bytes`, for many files of one folder: the caller flushes the folder once, after the last of them."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = _temporary(path)
+    try:
+        _fill(temporary, data, path)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_together(directory: Path, texts: Mapping[str, str], *, instead_of: Iterable[Path] = ()) -> None:
+    """Replace several files of a folder by texts in UTF-8, once all of them are on the disk.
+
+    Args:
+        directory: The folder.
+        texts: By file name. While the last of them is not there, the others may be new or old.
+        instead_of: Earlier files, of which those without a new text go.
+    """
+    *others, last = texts
+    temporaries = {name: _temporary(directory / name) for name in texts}
+    try:
+        for name, text in texts.items():
+            _fill(temporaries[name], text.encode(), directory / name)
+        (directory / last).unlink(missing_ok=True)
+        for name in others:
+            temporaries[name].replace(directory / name)
+        for earlier in instead_of:
+            if earlier.name not in texts:
+                remove(earlier)
+        flush(directory)
+        temporaries[last].replace(directory / last)
+        flush(directory)
+    finally:
+        for temporary in temporaries.values():
+            temporary.unlink(missing_ok=True)
+
+
+def check_writable(directory: Path) -> None:
+    """Refuse a folder that nothing can be written into, before the work is done that would fill it.
+
+    Raises:
+        CheckpointError: It is such a folder.
+    """
+    if directory.is_dir() and not os.access(directory, os.W_OK | os.X_OK):
+        raise CheckpointError(f"{directory} cannot be written into; copy it to a folder of yours, and give the copy")
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def _fill(temporary: Path, data: bytes, path: Path) -> None:
+    """Write a file that is to become `path`, which is the one that a failure names."""
     try:
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    except OSError as error:
+        error.filename = str(path)
+        raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -51,12 +101,22 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Replace the file at `path` by `value` as JSON; NaN and infinity are refused."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json_text(value))
 
 
 def write_json_lines(path: Path, rows: list[dict[str, Any]]) -> None:
     """Replace the file at `path` by one JSON object a line."""
-    write_text(path, "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows))
+    write_text(path, json_lines_text(rows))
+
+
+def json_text(value: Any) -> str:
+    """What `write_json` writes."""
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def json_lines_text(rows: list[dict[str, Any]]) -> str:
+    """What `write_json_lines` writes."""
+    return "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
 
 
 def append_json_line(path: Path, row: Mapping[str, Any]) -> None:
@@ -77,7 +137,8 @@ def read_text(path: Path, *, limit: int = MAX_JSON_BYTES) -> str:
         DataError: It is missing, not a regular file, too large, compressed, or not UTF-8.
     """
     if not path.exists():
-        raise DataError(f"{path} does not exist; give the path of an existing file")
+        place = "" if path.is_absolute() else f" in {Path.cwd()}, where relative paths begin"
+        raise DataError(f"{path} does not exist{place}; give the path of an existing file")
     if not path.is_file():
         raise DataError(f"{path} is not a regular file (a folder, pipe or device); give the path of a file")
     size = path.stat().st_size

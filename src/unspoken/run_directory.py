@@ -20,11 +20,12 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from unspoken import files
 from unspoken.device import environment
 from unspoken.errors import CheckpointError, DataError
-from unspoken.methods import Contrastive
+from unspoken.methods import METHODS, Contrastive
 from unspoken.model import LatentForCausalLM
 from unspoken.prepare import build_model, build_tokenizer, load_model, write_chat_template
 from unspoken.progress import without_library_bars
 from unspoken.recipe import Recipe, dump, resolve
+from unspoken.tasks import TASKS
 
 RECIPE, RESOLVED, METRICS, RUN, RESULTS, PREDICTIONS = (
     "recipe.yaml",
@@ -120,7 +121,22 @@ def import_released(recipe: Recipe, path: Path, stage: int) -> None:
     files.write_json(path / RESOLVED, {"recipe": dump(recipe), "environment": environment()})
     files.write_text(path / RECIPE, recipe.source)
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
-    save_model(path, model, tokenizer, {"stage": stage, "step": None, "num_parameters": num_parameters})
+    summary = {"stage": stage, "step": None, "num_parameters": num_parameters, "imported": _weights_sha256(recipe)}
+    save_model(path, model, tokenizer, summary)
+
+
+def is_import_of(path: Path, recipe: Recipe, stage: int) -> bool:
+    """Whether a directory holds what `import_released` would make of these weights."""
+    if not (path / RUN).is_file():
+        return False
+    summary, earlier = read_summary(path), read_recipe(path)
+    is_same = (earlier.model, earlier.method, summary["stage"]) == (recipe.model, recipe.method, stage)
+    return is_same and summary.get("imported") == _weights_sha256(recipe)
+
+
+def _weights_sha256(recipe: Recipe) -> str | None:
+    weights = recipe.model.weights
+    return files.sha256(weights) if weights is not None and weights.is_file() else None
 
 
 def read_summary(path: Path) -> dict[str, Any]:
@@ -152,7 +168,24 @@ def read_recipe(path: Path) -> Recipe:
         values = files.read_json(path / RESOLVED)["recipe"]
     except (DataError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path / RESOLVED} cannot be read ({error}); give the directory of a run") from error
+    _refuse_strange(path, values)
     return resolve(values, str(path / RESOLVED))
+
+
+def _refuse_strange(path: Path, values: Any) -> None:
+    """Say what a run needs whose task or method is no part of the package.
+
+    Raises:
+        CheckpointError: It is such a run.
+    """
+    for section, known in (("task", TASKS), ("method", METHODS)):
+        chosen = values.get(section) if isinstance(values, dict) else None
+        name = chosen.get("name") if isinstance(chosen, dict) else None
+        if isinstance(name, str) and name not in known:
+            raise CheckpointError(
+                f"{path} was trained with the {section} {name!r}, which is no part of Unspoken; in Python, import the "
+                "module that registers it, and call unspoken.evaluate or unspoken.load there"
+            )
 
 
 def is_contrastive(path: Path) -> bool:

@@ -157,7 +157,7 @@ def test_every_number_of_a_run_is_explained(tiny_run):
     assert set(first_column(section(page, "## metrics.jsonl"))) == logged | {"warning"}
     results = read_json(tiny_run / "results.json")
     nested = {f"environment.{key}" for key in results["environment"]}
-    assert set(first_column(section(page, "## results.json"))) == results.keys() | nested
+    assert set(first_column(section(page, "## results.json"))) == results.keys() | nested | {"shared_with_training"}
     for figures in results["controls"].values():
         assert figures.keys() == {each.name for each in fields(Evaluation) if each.default is MISSING} <= results.keys()
     optional = [each.name for each in fields(Evaluation) if each.default is not MISSING]

@@ -101,6 +101,17 @@ weight_decay: 0.01
     assert results["n"] == 3
     assert results["stage"] == 2
     assert results["thoughts_per_answer"] == 4
+    # once more, elsewhere, and with other weights in the place of the first
+    made = (tmp_path / "out" / "gsm-eval" / "model.safetensors").stat().st_mtime_ns
+    assert main(["train", str(tmp_path / "eval.yaml"), "evaluate.controls=[mean]"]) == 0, capsys.readouterr().err
+    results = json.loads((tmp_path / "out" / "gsm-eval" / "results.json").read_text())
+    assert list(results["controls"]) == ["mean"]
+    assert (tmp_path / "out" / "gsm-eval" / "model.safetensors").stat().st_mtime_ns == made
+    assert main(["train", str(tmp_path / "eval.yaml"), "--out", str(tmp_path / "mine")]) == 0
+    assert (tmp_path / "mine" / "results.json").is_file()
+    torch.save({**state, "embedding.weight": released.transformer.wte.weight.detach() * 2}, tmp_path / "checkpoint_9")
+    assert main(["train", str(tmp_path / "eval.yaml")]) == 2
+    assert "holds something other than these weights; choose another directory with --out" in capsys.readouterr().err
 
 
 def test_weights_of_another_shape_are_refused(tmp_path, shared_data):

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from unspoken.answer import ask, render
+from unspoken.answer import Answer, ask, render
 from unspoken.errors import DataError, RecipeError
 from unspoken.evaluation.evaluate import evaluate
 from unspoken.files import read_json_lines
@@ -100,7 +100,9 @@ def test_a_question_that_fills_the_model_is_refused(runs):
     run = runs("counted")
     room = POSITIONS - 14 - 1
     assert ask(run, question(run), num_thoughts=room).num_passes == room + 1
-    with pytest.raises(DataError, match=r"takes 24 positions with its thoughts, the model has 24; shorten it"):
+    with pytest.raises(
+        DataError, match=r"takes 24 positions with its 10 thoughts, the model has 24; let it think less often"
+    ):
         ask(run, question(run), num_thoughts=room + 1)
 
 
@@ -139,8 +141,14 @@ def test_a_method_without_thoughts_cannot_be_told_to_think(runs):
         ask(run, question(run), num_thoughts=2)
 
 
+def test_an_answer_without_words_is_said():
+    assert render(Answer("", None, (), 3), show_thoughts=False) == "(no words: it ended its answer at once)"
+
+
 def test_a_word_that_the_model_does_not_know_is_named(runs):
-    with pytest.raises(DataError, match=r"a word of 'a b c z . a' is not in the vocabulary"):
+    with pytest.raises(
+        DataError, match=r"the words 'z', '\.' are not in the vocabulary:\n  row question: 'z', '\.' of 'a b c z . a'"
+    ):
         ask(runs("coconut"), "a b c z ? a".replace("?", "."))
 
 

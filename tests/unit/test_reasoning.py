@@ -144,7 +144,7 @@ def test_values_need_a_critic_and_a_decision(plain, halting):
 
 
 def test_a_question_that_is_too_long_is_refused(plain):
-    with pytest.raises(DataError, match="positions with its thoughts, the model has 64; shorten it"):
+    with pytest.raises(DataError, match="positions with its 60 thoughts, the model has 64; let it think less often"):
         reason(plain, question(plain), num_thoughts=60)
 
 

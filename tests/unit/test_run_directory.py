@@ -200,3 +200,12 @@ def test_a_model_that_is_replaced_does_not_count_until_it_is_whole(run, monkeypa
     again = open_run(run)
     assert again.stage == 3
     assert all(torch.equal(value, before[name]) for name, value in weights_of(again.model).items())
+
+
+@pytest.mark.parametrize("section", ["task", "method"])
+def test_a_run_of_what_is_no_part_of_the_package_says_what_to_import(run, section):
+    resolved = read_json(run / "resolved.json")
+    resolved["recipe"][section]["name"] = "parity"
+    write_json(run / "resolved.json", resolved)
+    with pytest.raises(CheckpointError, match=f"the {section} 'parity', .* import the module that registers it"):
+        open_run(run)

@@ -47,6 +47,7 @@ def audit(
     margin: float = MARGIN,
     seed: int = 0,
     progress: Callable[[str, int, int], None] = lambda condition, done, total: None,
+    tell: Callable[[dict[str, Any]], None] = lambda results: None,
 ) -> dict[str, Any]:
     """Audit a finished run, and write `audit.json` into it.
 
@@ -59,6 +60,7 @@ def audit(
         margin: Largest cost in accuracy that counts as none.
         seed: Seed of everything random in the audit.
         progress: Told the condition, the rows done and the rows there are.
+        tell: Told the results before they are written.
 
     Returns:
         What `audit.json` holds; docs/audit.md explains each field.
@@ -69,6 +71,7 @@ def audit(
     _check(rows, margin, seed)
     started = time.monotonic()
     run = run_to_write(run)
+    files.check_writable(run)
     opened = open_run(run)
     others = [_other(path, opened) for path in against]
     opened.model.to(best_device())
@@ -128,6 +131,7 @@ def audit(
         "date": datetime.now(UTC).date().isoformat(),
         "environment": environment(),
     }
+    tell(result)
     files.write_json(run / AUDIT, result)
     return result
 

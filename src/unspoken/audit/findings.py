@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
 
-from unspoken.audit.necessity import points
+from unspoken.audit.necessity import moves, points
 from unspoken.audit.outcome import Outcome
 from unspoken.evaluation.paired import newcombe
 
@@ -24,10 +24,7 @@ def sentence(outcome: Outcome, margin: float) -> str:
 
 def _moves(outcome: Outcome, confidence: float = 0.95) -> str:
     """How accuracy moves, with the interval of the move."""
-    cost, (low, high) = outcome.counts.cost, newcombe(outcome.counts, confidence=confidence)
-    if cost >= 0:
-        return f"falls by {points(cost)} points [{points(low)}, {points(high)}]"
-    return f"rises by {points(-cost)} points [{points(-high)}, {points(-low)}]"
+    return moves(outcome.counts.cost, newcombe(outcome.counts, confidence=confidence))
 
 
 def which_thoughts(frozen: Sequence[Outcome], margin: float) -> str | None:

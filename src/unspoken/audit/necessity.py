@@ -84,8 +84,8 @@ def necessity(replacements: Sequence[Outcome], margin: float) -> Necessity:
         )
         return judged("not needed", harmless, sentence)
     sentence = (
-        f"Undecided: with {mildest.what} accuracy falls by {fall(mildest)} ({figures(mildest)}), an interval with the "
-        f"margin of {points(margin)} points in it. More rows narrow it."
+        f"Undecided: with {mildest.what} accuracy {moves(mildest.counts.cost, bounds[mildest.name])} "
+        f"({figures(mildest)}), an interval with the margin of {points(margin)} points in it. More rows narrow it."
     )
     return judged("undecided", mildest, sentence)
 
@@ -100,6 +100,14 @@ def without_thoughts(n: int, margin: float) -> Necessity:
     """The answer for a model that has none."""
     sentence = "The thoughts are not needed: this model answers without any."
     return Necessity("not needed", sentence, None, 0.0, (0.0, 0.0), n, margin)
+
+
+def moves(cost: float, interval: tuple[float, float]) -> str:
+    """How accuracy moves by a cost, with the interval of the move; a cost below zero is a gain."""
+    low, high = interval
+    if cost >= 0:
+        return f"falls by {points(cost)} points [{points(low)}, {points(high)}]"
+    return f"rises by {points(-cost)} points [{points(-high)}, {points(-low)}]"
 
 
 def points(share: float) -> str:

@@ -19,6 +19,31 @@ class Once(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
+MOST_SEED = 2**63 - 1
+
+
+class PlacesFirst(argparse.HelpFormatter):
+    """Shows the arguments without a name first: behind an option that takes several, they would be taken for its."""
+
+    def add_usage(self, usage: Any, actions: Any, groups: Any, prefix: Any = None) -> None:
+        """See `argparse.HelpFormatter`."""
+        places = [action for action in actions if not action.option_strings]
+        if usage is None and places:
+            shown = argparse.HelpFormatter(prog=self._prog, width=10_000)
+            shown.add_usage(None, places, [], prefix="")
+            self._prog = shown.format_help().strip()
+            actions = [action for action in actions if action.option_strings]
+        super().add_usage(usage, actions, groups, prefix)
+
+
+def seed(text: str) -> int:
+    """A seed that generators of random numbers take; the type of an argument."""
+    number = int(text)
+    if number > MOST_SEED:
+        raise argparse.ArgumentTypeError(f"{text} is too large; give at most {MOST_SEED}")
+    return number
+
+
 def run_to_read(text: str) -> Path:
     """A run directory, or that of a shipped model; the type of an argument."""
     from unspoken.pretrained import run_to_read

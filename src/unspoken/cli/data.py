@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 def _configure_make(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("task", metavar="TASK", help="a task that makes its rows: hops, prosqa, prontoqa ...")
-    parser.add_argument("overrides", metavar="key=value", nargs="*", help="settings of the task, e.g. train_rows=1000")
+    parser.add_argument(
+        "overrides", metavar="key=value", nargs="*", default=[], help="settings of the task, e.g. train_rows=1000"
+    )
     parser.add_argument("--split", choices=SPLITS, required=True, action=Once)
     _add_out(parser)
 
@@ -70,7 +72,9 @@ def _check(arguments: argparse.Namespace) -> int:
         def count(text: str) -> int:
             return len(tokenizer(text)["input_ids"])
 
-    checked = check(files, _task(arguments.task, overrides), count)
+    from unspoken.vision.preflight import preflight
+
+    checked = check(files, _task(arguments.task, overrides), count, preflight)
     say(checked.report)
     return DONE if checked.is_clean else FAILED
 

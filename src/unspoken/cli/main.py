@@ -15,7 +15,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from unspoken import __version__
-from unspoken.cli.terminal import close_stdout, complain, say
+from unspoken.cli.arguments import PlacesFirst
+from unspoken.cli.terminal import close_stdout, complain, open_streams, say
 from unspoken.cli.verb import DONE, FAILED
 from unspoken.cli.verbs import VERBS
 from unspoken.processes import is_first_process, num_processes
@@ -32,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    open_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in arguments[: arguments.index("--") if "--" in arguments else None]
     try:
@@ -83,7 +85,11 @@ def _dispatch(arguments: list[str]) -> int:
         return _unknown_verb(arguments)
     verb = VERBS[name]
     parser = argparse.ArgumentParser(
-        prog=f"unspoken {name}", description=verb.help, allow_abbrev=False, epilog="--debug shows tracebacks"
+        prog=f"unspoken {name}",
+        description=verb.help,
+        allow_abbrev=False,
+        epilog="--debug shows tracebacks",
+        formatter_class=PlacesFirst,
     )
     verb.configure(parser)
     parsed = parser.parse_intermixed_args(arguments[len(name.split()) :])

@@ -13,6 +13,7 @@ from unspoken.cli.arguments import (
     refuse_without_trajectories,
     run_to_read,
     run_to_write,
+    seed,
 )
 from unspoken.cli.terminal import hide_loading_bars, say
 from unspoken.cli.verb import DONE, Verb
@@ -23,13 +24,17 @@ from unspoken.progress import progress_bar
 def _configure_eval(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=run_to_write, metavar="RUN", help="directory of a finished run")
     parser.add_argument(
-        "overrides", metavar="key=value", nargs="*", help="settings of evaluate, e.g. controls=[zero,mean]"
+        "overrides",
+        metavar="key=value",
+        nargs="*",
+        default=[],
+        help="settings of evaluate, e.g. controls=[zero,mean]",
     )
     advice = "choose settings on validation (the default), measure on test once"
     add_rows(parser, split="validation", about_split=advice)
     add_trajectories(parser)
     parser.add_argument("--temperature", type=float, metavar="T", action=Once, help="of their thoughts; default: 1")
-    parser.add_argument("--seed", type=int, metavar="N", action=Once, help="of their chance; default: 0")
+    parser.add_argument("--seed", type=seed, metavar="N", action=Once, help="of their chance; default: 0")
 
 
 def _eval(arguments: argparse.Namespace) -> int:
@@ -52,7 +57,7 @@ def evaluate_and_tell(run: Path, *, data: Path | None, split: str, overrides: Se
     hide_loading_bars()
     from unspoken.evaluation.evaluate import evaluate, table
 
-    _tell(_found(evaluate, run, data=data, split=split, overrides=overrides), table)
+    _found(evaluate, table, run, data=data, split=split, overrides=overrides)
 
 
 def _evaluate_many(arguments: argparse.Namespace) -> int:
@@ -60,8 +65,9 @@ def _evaluate_many(arguments: argparse.Namespace) -> int:
     from unspoken.evaluation.many import evaluate_many, table
     from unspoken.trajectories import Chance
 
-    results = _found(
+    _found(
         evaluate_many,
+        table,
         arguments.run,
         trajectories=arguments.trajectories,
         chance=Chance(**chance_of(arguments)),
@@ -70,19 +76,21 @@ def _evaluate_many(arguments: argparse.Namespace) -> int:
         overrides=arguments.overrides,
         seed=arguments.seed or 0,
     )
-    _tell(results, table)
     return DONE
 
 
-def _found(study: Callable[..., dict[str, Any]], run: Path, **settings: Any) -> dict[str, Any]:
-    """What a study of a run finds; meanwhile there is a bar."""
-    with progress_bar("rows") as progress:
-        return study(run, progress=progress, **settings)
-
-
-def _tell(results: dict[str, Any], table: Callable[[dict[str, Any]], str]) -> None:
-    if is_first_process():
-        say(table(results))
+def _found(
+    study: Callable[..., dict[str, Any]], table: Callable[[dict[str, Any]], str], run: Path, **settings: Any
+) -> dict[str, Any]:
+    """What a study of a run finds, which is printed also where it cannot be written; meanwhile there is a bar."""
+    found: list[dict[str, Any]] = []
+    try:
+        with progress_bar("rows") as progress:
+            return study(run, progress=progress, tell=found.append, **settings)
+    finally:
+        # behind the bar, which would take what is printed for a part of itself
+        for results in found if is_first_process() else ():
+            say(table(results))
 
 
 def _configure_audit(parser: argparse.ArgumentParser) -> None:
@@ -105,24 +113,27 @@ def _configure_audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--margin", type=float, default=0.02, action=Once, help="largest cost in accuracy that counts as none"
     )
-    parser.add_argument("--seed", type=int, default=0, action=Once, help="of noise, pairings and orders")
+    parser.add_argument("--seed", type=seed, default=0, action=Once, help="of noise, pairings and orders")
     _add_json(parser)
 
 
 def _audit(arguments: argparse.Namespace) -> int:
+    _check_json(arguments.json)
     hide_loading_bars()
     from unspoken.audit import audit
     from unspoken.audit.seeds import check_same_but_seeds, over_seeds
     from unspoken.audit.table import table, table_over_seeds
     from unspoken.files import write_json
 
+    def shown(found: dict[str, Any]) -> str:
+        return table(found) if len(arguments.runs) == 1 else f"{found['run']}\n{table(found)}\n"
+
     if len(arguments.runs) > 1:
         check_same_but_seeds(arguments.runs)
-    audits = []
-    for run in arguments.runs:
-        found = _found(audit, run, against=arguments.against, margin=arguments.margin, **_rows_and_seed(arguments))
-        audits.append(found)
-        say(table(found) if len(arguments.runs) == 1 else f"{run}\n{table(found)}\n")
+    audits = [
+        _found(audit, shown, run, against=arguments.against, margin=arguments.margin, **_rows_and_seed(arguments))
+        for run in arguments.runs
+    ]
     together = over_seeds(audits) if len(audits) > 1 else None
     if together:
         say(table_over_seeds(together))
@@ -135,20 +146,20 @@ def _configure_inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=run_to_write, metavar="RUN", help="directory of a finished run")
     parser.add_argument("--example", type=int, metavar="N", action=Once, help="show row N; default: the first few")
     _add_first_rows(parser)
-    parser.add_argument("--seed", type=int, default=0, action=Once, help="of controls and pairings")
+    parser.add_argument("--seed", type=seed, default=0, action=Once, help="of controls and pairings")
     _add_json(parser)
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
+    _check_json(arguments.json)
     hide_loading_bars()
     from unspoken.files import write_json
     from unspoken.inspection import inspect
     from unspoken.inspection.table import table
 
-    results = _found(inspect, arguments.run, example=arguments.example, **_rows_and_seed(arguments))
+    results = _found(inspect, table, arguments.run, example=arguments.example, **_rows_and_seed(arguments))
     if arguments.json:
         write_json(arguments.json, results)
-    say(table(results))
     return DONE
 
 
@@ -160,6 +171,18 @@ def _add_first_rows(parser: argparse.ArgumentParser) -> None:
 
 def _add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", action=Once, help="write the figures here, too")
+
+
+def _check_json(path: Path | None) -> None:
+    """Refuse a place that no file can have, before the work is done that would fill it.
+
+    Raises:
+        RecipeError: It is a folder.
+    """
+    from unspoken.errors import RecipeError
+
+    if path is not None and path.is_dir():
+        raise RecipeError("--json", [f"{path} is a folder; give the name of a file, e.g. {path / 'figures.json'}"])
 
 
 def _rows_and_seed(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -27,6 +27,13 @@ def printable(text: str, stream: TextIO) -> str:
     return plain.encode(encoding, "backslashreplace").decode(encoding)
 
 
+def open_streams() -> None:
+    """Let what is said go nowhere, where the stream for it was closed before the program began (`>&-`)."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 - until the program ends
+
+
 def close_stdout() -> None:
     """Let the interpreter flush into nothing, so that it does not complain a second time."""
     with suppress(OSError, ValueError):  # where stdout is no file, nothing is flushed at exit

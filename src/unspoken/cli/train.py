@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 def _configure_plan(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", metavar="RECIPE", help="a YAML file, or the name of a shipped recipe (hops/coconut)")
-    parser.add_argument("overrides", metavar="section.key=value", nargs="*", help="change settings of the recipe")
+    parser.add_argument(
+        "overrides", metavar="section.key=value", nargs="*", default=[], help="change settings of the recipe"
+    )
 
 
 def _plan(arguments: argparse.Namespace) -> int:
@@ -26,15 +28,22 @@ def _plan(arguments: argparse.Namespace) -> int:
 
     source = open_recipe(arguments.recipe, arguments.overrides)
     _tell(source.legacy)
+    if source.legacy is not None and source.legacy.only_eval:
+        if is_first_process():
+            data = source.recipe.task.describe()["validation"]
+            say(f"Nothing is trained: `unspoken train` evaluates {source.legacy.load_model_path} on {data}")
+        return DONE
     text = render(plan(source.recipe))
     if is_first_process():
-        say(text)
+        say(f"{text}\nRun         {source.run}, unless --out says otherwise")
     return DONE
 
 
 def _configure_train(parser: argparse.ArgumentParser) -> None:
     _configure_plan(parser)
-    parser.add_argument("--out", type=Path, metavar="DIR", action=Once, help="run directory; default: runs/TASK-METHOD")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", action=Once, help="run directory; default: runs/RECIPE, with - for /"
+    )
     parser.add_argument("--resume", action="store_true", help="continue the run in that directory")
 
 
@@ -45,9 +54,8 @@ def _train(arguments: argparse.Namespace) -> int:
     recipe, legacy = source.recipe, source.legacy
     _tell(legacy)
     if legacy is not None and legacy.only_eval:
-        return _evaluate_released(legacy, recipe)
-    names = f"{recipe.task.describe()['name']}-{recipe.method.model_dump()['name']}"
-    out = arguments.out or (legacy.run if legacy is not None else Path("runs") / names)
+        return _evaluate_released(legacy, recipe, arguments)
+    out = arguments.out or source.run
     if is_first_process():  # the others may come when the first has begun to write
         _check_run_directory(out, resume=arguments.resume)
         _warn(recipe)
@@ -80,8 +88,8 @@ def _check_run_directory(out: Path, *, resume: bool) -> None:
 
     if out.exists() and not out.is_dir():
         raise CheckpointError(f"{out} is a file; choose a directory with --out")
-    # a lock, an unfinished file and a start that failed are no run
-    holds = out.is_dir() and any(not path.name.startswith(".") for path in out.iterdir())
+    # a start that failed is no run
+    holds = out.is_dir() and not _is_empty(out)
     if holds and not resume and not _nothing_done(out):
         raise CheckpointError(
             f"{out} is not empty; continue its run with --resume, or choose another directory with --out"
@@ -96,23 +104,53 @@ def _nothing_done(out: Path) -> bool:
     return nothing_done(out)
 
 
-def _evaluate_released(legacy: "Translation", recipe: "Recipe") -> int:
+def _is_empty(directory: Path) -> bool:
+    """Whether it holds no run: a lock or an unfinished file is none."""
+    return all(path.name.startswith(".") for path in directory.iterdir())
+
+
+def _evaluate_released(legacy: "Translation", recipe: "Recipe", arguments: argparse.Namespace) -> int:
     """`only_eval: True`: evaluate the run or the released weights at `load_model_path` on the validation file."""
-    from unspoken.errors import CheckpointError
+    import json
 
-    run, data = legacy.load_model_path, Path(str(legacy.recipe["task"]["validation"]))
+    from unspoken.errors import RecipeError
+    from unspoken.recipe import sparse
+
+    run, problems = legacy.load_model_path, []
     if run is None:
-        raise CheckpointError(
-            "only_eval: True evaluates load_model_path; set it to a checkpoint_N file or a run directory"
+        problems.append(
+            "load_model_path: only_eval: True evaluates it; set it to a checkpoint_N file or a run directory"
         )
+    elif run.is_dir() and arguments.out is not None:
+        problems.append(f"out: the run {run} is evaluated where it is; leave --out away, or copy the run")
+    if arguments.resume:
+        problems.append("resume: only_eval: True trains nothing that could be resumed; leave --resume away")
+    problems += [
+        f"{override}: only_eval: True trains nothing; leave it away, or set only_eval: False"
+        for override in arguments.overrides
+        if override.strip().startswith("train.")
+    ]
+    if problems or run is None:
+        raise RecipeError(arguments.recipe, problems)
     if not run.is_dir():
-        from unspoken.run_directory import import_released
-
-        _check_run_directory(legacy.run, resume=False)
-        import_released(recipe, legacy.run, min(legacy.stage, recipe.method.final_stage))
-        run = legacy.run
-    evaluate_and_tell(run, data=data, split="test", overrides=())
+        run = _imported(legacy, recipe, arguments.out or legacy.run)
+    settings = tuple(f"{key}={json.dumps(value)}" for key, value in sparse(recipe).get("evaluate", {}).items())
+    evaluate_and_tell(run, data=Path(recipe.task.describe()["validation"]), split="test", overrides=settings)
     return DONE
+
+
+def _imported(legacy: "Translation", recipe: "Recipe", out: Path) -> Path:
+    """The run directory of released weights: made of them, unless it is there from an earlier evaluation."""
+    from unspoken.errors import CheckpointError
+    from unspoken.run_directory import import_released, is_import_of
+
+    stage = min(legacy.stage, recipe.method.final_stage)
+    if is_import_of(out, recipe, stage):
+        return out
+    if out.exists() and not (out.is_dir() and _is_empty(out)):
+        raise CheckpointError(f"{out} holds something other than these weights; choose another directory with --out")
+    import_released(recipe, out, stage)
+    return out
 
 
 PLAN = Verb(

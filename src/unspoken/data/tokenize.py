@@ -1,5 +1,6 @@
 """Example -> TokenizedExample: every piece of text becomes token ids, once."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice
 
@@ -9,6 +10,10 @@ from transformers import PreTrainedTokenizerBase
 from unspoken.errors import DataError
 from unspoken.records import Example, TextFormat, TokenizedExample, Tokens
 
+WORD = r"\n|\[\w+\]|\w+|[^\w\s]+"
+"""What counts as one word: a line break, a name in brackets, letters and digits, or a run of punctuation."""
+MAX_NAMED = 20
+"""Unknown words, and rows with such, that an error names."""
 NO_TOKENS: Tokens = np.array([], dtype=np.int32)
 
 
@@ -29,15 +34,16 @@ def tokenize(
         image_slot: The tokens that an image takes, in front of the text.
 
     Raises:
-        DataError: A word is not in the vocabulary; the first 20 such rows are named and the others counted.
+        DataError: Words are not in the vocabulary; the first 20 of their rows are named and the others counted.
     """
     written = [list(pieces(example, text)) for example in examples]
     encoded = _encode(chain.from_iterable(written), tokenizer)
-    unknown = _with_unknown_words(encoded, tokenizer)
+    unknown = _unknown_words(encoded, tokenizer)
     start = _start(tokenizer)
     answer_start = sum(map(len, _encode([text.answer_start.strip()], tokenizer).values()))
     end = np.array([tokenizer.eos_token_id], dtype=np.int32)
     tokenized, problems = [], []
+    words: dict[str, None] = {}
     for example, row in zip(examples, written, strict=True):
         tokens = iter([encoded[piece] for piece in row])
         num_premises = len(example.premises)
@@ -57,16 +63,28 @@ def tokenize(
                 frontiers=_frontiers(example, tokenizer),
             )
         )
-        problems += [
-            f"row {example.id}: a word of {piece.strip()!r} is not in the vocabulary; "
-            "add such rows to the training data"
-            for piece in dict.fromkeys(row[num_premises:])
-            if piece in unknown
-        ]
+        for piece in dict.fromkeys(row[num_premises:]):
+            if piece in unknown:
+                problems.append(f"row {example.id}: {_listed(unknown[piece])} of {piece.strip()!r}")
+                words |= dict.fromkeys(unknown[piece])
     if problems:
-        more = f"\n  and {len(problems) - 20} more" if len(problems) > 20 else ""
-        raise DataError("\n  ".join(["some rows do not fit the tokenizer:", *problems[:20]]) + more)
+        raise DataError(_message_of_unknown(list(words), problems))
     return tokenized
+
+
+def _message_of_unknown(words: Sequence[str], problems: Sequence[str]) -> str:
+    what = f"the word {_listed(words)} is" if len(words) == 1 else f"the words {_listed(words)} are"
+    more = [f"and {len(problems) - MAX_NAMED} more"] if len(problems) > MAX_NAMED else []
+    listed = "\n  ".join([f"{what} not in the vocabulary:", *problems[:MAX_NAMED], *more])
+    return (
+        f"{listed}\nA tokenizer from scratch knows the words of the training rows alone: "
+        "use those, or train with model.tokenizer set to a subword tokenizer"
+    )
+
+
+def _listed(words: Sequence[str]) -> str:
+    shown = [repr(word) for word in words[:MAX_NAMED]]
+    return ", ".join([*shown, *([f"and {len(words) - MAX_NAMED} more"] if len(words) > MAX_NAMED else [])])
 
 
 def pieces(example: Example, text: TextFormat) -> Iterator[str]:
@@ -98,11 +116,19 @@ def _start(tokenizer: PreTrainedTokenizerBase) -> Tokens:
     return np.array(ids, dtype=np.int32)
 
 
-def _with_unknown_words(encoded: Mapping[str, Tokens], tokenizer: PreTrainedTokenizerBase) -> frozenset[str]:
+def _unknown_words(encoded: Mapping[str, Tokens], tokenizer: PreTrainedTokenizerBase) -> Mapping[str, Sequence[str]]:
+    """The texts with words that are not in the vocabulary, and those words."""
     unknown = tokenizer.unk_token_id
     if unknown is None or unknown == tokenizer.eos_token_id:
-        return frozenset()
-    return frozenset(text for text, ids in encoded.items() if (ids == unknown).any())
+        return {}
+    texts = [text for text, ids in encoded.items() if (ids == unknown).any()]
+    return {
+        text: [word for word in re.findall(WORD, text) if _holds(word, unknown, tokenizer)] or [text] for text in texts
+    }
+
+
+def _holds(word: str, token: int, tokenizer: PreTrainedTokenizerBase) -> bool:
+    return token in tokenizer(word, add_special_tokens=False, split_special_tokens=True)["input_ids"]
 
 
 def _frontiers(example: Example, tokenizer: PreTrainedTokenizerBase) -> tuple[tuple[int, ...], ...]:

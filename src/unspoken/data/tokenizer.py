@@ -9,15 +9,13 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from unspoken.data.tokenize import pieces
+from unspoken.data.tokenize import WORD, pieces
 from unspoken.errors import RecipeError
 from unspoken.records import Example, TextFormat, ThoughtTokens
 
 START, LATENT, END, IMAGE = "<|start-latent|>", "<|latent|>", "<|end-latent|>", "<|image|>"
 PADDING, END_OF_TEXT, UNKNOWN = "<|pad|>", "<|endoftext|>", "<|unknown|>"
 
-WORD = r"\n|\[\w+\]|\w+|[^\w\s]+"
-"""What counts as one word: a line break, a name in brackets, letters and digits, or a run of punctuation."""
 SPLIT = pre_tokenizers.Split(Regex(WORD), behavior="removed", invert=True)
 
 CHAT_TEMPLATE = (

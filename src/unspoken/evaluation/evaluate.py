@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unspoken import files
-from unspoken.config import EvaluateSettings
+from unspoken.config import DataPaths, EvaluateSettings
 from unspoken.controls import IMAGE_CONTROLS
 from unspoken.data.tokenizer import image_token, thought_tokens
 from unspoken.device import best_device, environment, join_processes, rank
@@ -24,10 +24,12 @@ from unspoken.evaluation.statistics import aggregate, chance, majority
 from unspoken.prepare import Rows, read_examples, tokenize_rows
 from unspoken.pretrained import run_to_write
 from unspoken.recipe import Recipe, override
-from unspoken.records import Evaluation, Prediction, Split
+from unspoken.records import Evaluation, Example, Prediction, Split
 from unspoken.run_directory import PREDICTIONS, RESULTS, Run, is_contrastive, open_run, read_recipe
 from unspoken.seeing import blank_image, space_of
 from unspoken.tasks import Task
+from unspoken.tasks.rows import path_of
+from unspoken.tasks.shared import remark_on_shared, shared
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +41,7 @@ def evaluate(
     split: Split = "validation",
     overrides: Sequence[str] = (),
     progress: Callable[[str, int, int], None] = lambda condition, done, total: None,
+    tell: Callable[[dict[str, Any]], None] = lambda results: None,
 ) -> dict[str, Any]:
     """Evaluate a finished run, and write `results.json` and one file of predictions per condition into it.
 
@@ -48,6 +51,7 @@ def evaluate(
         split: Which split; choose settings on `validation`, and measure on `test` once.
         overrides: `key=value` for the recipe's `evaluate` section, e.g. `controls=[zero,mean]`.
         progress: Called with the condition, the rows done and the rows there are.
+        tell: Called with the results before they are written, so that a full disk does not take them away.
 
     Returns:
         What `results.json` holds.
@@ -57,30 +61,100 @@ def evaluate(
     """
     run, data = run_to_write(run), Path(data) if data is not None else None
     join_processes()
+    files.check_writable(run)
     if is_contrastive(run):
         if overrides:
             raise RecipeError("unspoken eval", [f"{overrides[0]}: what is retrieved has no settings; remove it"])
-        return evaluate_retrieval(run, *_source(read_recipe(run).task, data, split), str(data or split), progress)
+        _say_what_is_replaced(run, str(data or split))
+        return evaluate_retrieval(run, *_source(read_recipe(run).task, data, split), str(data or split), progress, tell)
     opened = open_run(run)
     if opened.recipe.task.is_caption:
         sacrebleu_bleu()  # missing, it is better missed before the rows are answered
     opened.model.to(best_device())
-    recipe = override(opened.recipe, [f"evaluate.{change}" for change in overrides])
+    recipe = with_settings(opened.recipe, overrides)
     rows = rows_of(opened, recipe, data, split)
+    _say_what_is_replaced(run, str(data or split))
+    repeated = _shared_with_training(recipe.task, data, split, rows.examples)
     conditions = {"none": _predict(opened, recipe, rows, "none", progress)}
     thinks = any(prediction.num_thoughts for prediction in conditions["none"])
     sees = opened.model.model.image_slots is not None
     unseen = [] if sees else [control for control in recipe.evaluate.controls if control in IMAGE_CONTROLS]
     if unseen:
         logger.warning("this model reads the words alone, so these controls are left out: %s", ", ".join(unseen))
+    _say_what_is_left_out(opened, recipe, thinks)
     for control in recipe.evaluate.controls:
         # what is not there cannot be taken away
         if control not in unseen and (thinks or control in IMAGE_CONTROLS):
             conditions[control] = _predict(opened, recipe, rows, control, progress)
     results = summarise(opened, recipe, rows, conditions, str(data) if data else split)
+    if repeated is not None:
+        results["shared_with_training"] = repeated
+    tell(results)
     if rank() == 0:
         _write(run, results, conditions)
     return results
+
+
+def _say_what_is_left_out(opened: Run, recipe: Recipe, thinks: bool) -> None:
+    """Say which controls have nothing to take away, where the method would think at a later stage."""
+    method = recipe.method
+    missed = [control for control in recipe.evaluate.controls if control not in IMAGE_CONTROLS]
+    if thinks or not missed or rank() > 0 or not method.most_thoughts(method.final_stage):
+        return
+    logger.warning(
+        "trained to stage %d of %d, where it has no thoughts; controls left out: %s",
+        opened.stage,
+        method.final_stage,
+        ", ".join(missed),
+    )
+
+
+def with_settings(recipe: Recipe, overrides: Sequence[str]) -> Recipe:
+    """The recipe with settings of its `evaluate` section changed, whose name may stand in front of them.
+
+    Raises:
+        RecipeError: One is of another section, or makes no sense.
+    """
+    others = [each for each in overrides if _section(each) in Recipe.model_fields.keys() - {"evaluate"}]
+    if others:
+        advice = "a trained run keeps it; change settings of evaluate alone, e.g. controls=[zero,mean]"
+        raise RecipeError("unspoken eval", [f"{each}: it is of {_section(each)}, and {advice}" for each in others])
+    return override(recipe, [f"evaluate.{each.strip().removeprefix('evaluate.')}" for each in overrides])
+
+
+def _section(change: str) -> str:
+    section, dot, _ = change.partition("=")[0].strip().partition(".")
+    return section if dot else ""
+
+
+def _say_what_is_replaced(run: Path, data: str) -> None:
+    """Say which figures will go, where they are of other rows; results that cannot be read are no loss."""
+    if rank() > 0 or not (run / RESULTS).is_file():
+        return
+    try:
+        earlier = files.read_json(run / RESULTS)["data"]
+    except (DataError, KeyError, TypeError):
+        return
+    if earlier != data:
+        logger.warning(
+            "%s is of %s and will be replaced by that of %s; keep a copy to have both", RESULTS, earlier, data
+        )
+
+
+def _shared_with_training(task: Task, data: Path | None, split: Split, examples: Sequence[Example]) -> int | None:
+    """Rows of a file whose question a training row asks, too; None where either has no file, or it is gone."""
+    if rank() > 0 or not isinstance(task, DataPaths) or task.train is None or not task.train.is_file():
+        return None
+    if (data or path_of(task, split)) in (None, task.train):
+        return None
+    try:
+        training = task.examples("train")[0]
+    except DataError:
+        return None  # it is no longer what was trained on
+    count = len(shared(training, examples))
+    if count:
+        logger.warning(remark_on_shared("evaluated", count))
+    return count
 
 
 def rows_of(opened: Run, recipe: Recipe, data: Path | None, split: Split) -> Rows:
@@ -89,8 +163,23 @@ def rows_of(opened: Run, recipe: Recipe, data: Path | None, split: Split) -> Row
     Raises:
         DataError: The task reads no file, or the rows cannot be used.
     """
+    _refuse_absent(recipe.task, data, split)
     examples, ledger = read_examples(*_source(recipe.task, data, split))
     return tokenize_rows(recipe, examples, ledger, opened.tokenizer, opened.model)
+
+
+def _refuse_absent(task: Task, data: Path | None, split: Split) -> None:
+    """Say where a file of the run was sought, which may have been trained elsewhere.
+
+    Raises:
+        DataError: It is not there.
+    """
+    file = path_of(task, split) if data is None and isinstance(task, DataPaths) else None
+    if file is not None and not file.exists():
+        raise DataError(
+            f"the run names {file} as task.{split}, and there is no {file.absolute()}; relative paths begin where the "
+            "command is started: start it where the run was trained, or name the file with --data"
+        )
 
 
 def _source(task: Task, data: Path | None, split: Split) -> tuple[Task, Split]:
@@ -209,12 +298,15 @@ def plain(record: Evaluation | Prediction) -> dict[str, Any]:
 
 def _write(run: Path, results: dict[str, Any], conditions: dict[str, list[Prediction]]) -> None:
     """Put results and predictions into the run, in place of those of an earlier evaluation."""
-    for earlier in (run / RESULTS, *run.glob("predictions.*.jsonl")):
-        files.remove(earlier)
-    for condition, predictions in conditions.items():
-        name = PREDICTIONS if condition == "none" else f"predictions.{condition}.jsonl"
-        files.write_json_lines(run / name, [plain(prediction) for prediction in predictions])
-    files.write_json(run / RESULTS, results)
+    texts = {
+        PREDICTIONS if condition == "none" else f"predictions.{condition}.jsonl": files.json_lines_text(
+            [plain(prediction) for prediction in predictions]
+        )
+        for condition, predictions in conditions.items()
+    }
+    # the results are last: where they are, everything is
+    texts[RESULTS] = files.json_text(results)
+    files.write_together(run, texts, instead_of=[*run.glob("predictions.*.jsonl")])
 
 
 def table(results: dict[str, Any]) -> str:

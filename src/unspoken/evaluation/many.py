@@ -25,12 +25,12 @@ from unspoken.device import (
     world_size,
 )
 from unspoken.errors import RecipeError
-from unspoken.evaluation.evaluate import rows_of
+from unspoken.evaluation.evaluate import rows_of, with_settings
 from unspoken.evaluation.predict import batches
 from unspoken.evaluation.scaling import Compute, Judged, figures
 from unspoken.prepare import Rows
 from unspoken.pretrained import run_to_write
-from unspoken.recipe import Recipe, override
+from unspoken.recipe import Recipe
 from unspoken.records import Split
 from unspoken.run_directory import TRAJECTORIES, Run, open_run
 from unspoken.thoughts import Policy
@@ -52,6 +52,7 @@ def evaluate_many(
     overrides: Sequence[str] = (),
     seed: int = 0,
     progress: Progress = lambda condition, done, total: None,
+    tell: Callable[[dict[str, Any]], None] = lambda results: None,
 ) -> dict[str, Any]:
     """Draw trajectories for every row of a data set, and write `trajectories.json` into the run.
 
@@ -64,6 +65,7 @@ def evaluate_many(
         overrides: `key=value` for the recipe's `evaluate` section; `batch_size` counts trajectories.
         seed: Of all that is left to chance.
         progress: Called with what is drawn, the rows done and the rows there are.
+        tell: Called with the results before they are written.
 
     Returns:
         What `trajectories.json` holds.
@@ -73,17 +75,18 @@ def evaluate_many(
     """
     run, data, chance = run_to_write(run), Path(data) if data is not None else None, chance or Chance()
     join_processes()
+    files.check_writable(run)
     opened = open_run(run)
     opened.model.to(best_device())
     thinks = opened.recipe.method.most_thoughts(opened.stage) > 0
     problems = mistakes(opened.model, trajectories, chance, thinks=thinks)
-    if any(change.startswith("controls") for change in overrides):
+    if any(change.strip().removeprefix("evaluate.").startswith("controls") for change in overrides):
         problems.append("controls: trajectories have the thoughts of the model; leave it out, or --trajectories")
     if seed < 0:
         problems.append(f"seed: {seed} is negative; give 0 or more")
     if problems:
         raise RecipeError("unspoken eval", problems)
-    recipe = override(opened.recipe, [f"evaluate.{change}" for change in overrides])
+    recipe = with_settings(opened.recipe, overrides)
     rows = rows_of(opened, recipe, data, split)
     together = _are_alike(opened, chance)
     sizes = _sizes(trajectories)
@@ -123,6 +126,7 @@ def evaluate_many(
         "date": datetime.now(UTC).date().isoformat(),
         "environment": environment(),
     }
+    tell(results)
     if rank() == 0:
         files.write_json(run / TRAJECTORIES, results)
     return results

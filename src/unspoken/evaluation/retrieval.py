@@ -87,7 +87,12 @@ def measure(clip: Clip, rows: Rows, candidates: int) -> dict[str, Any]:
 
 
 def evaluate_retrieval(
-    run: Path, task: Task, split: Split, data: str, progress: Callable[[str, int, int], None]
+    run: Path,
+    task: Task,
+    split: Split,
+    data: str,
+    progress: Callable[[str, int, int], None],
+    tell: Callable[[dict[str, Any]], None],
 ) -> dict[str, Any]:
     """Evaluate a run of method `contrastive`, and write `results.json` into it.
 
@@ -97,6 +102,7 @@ def evaluate_retrieval(
         split: Which of its splits.
         data: What the results call the rows.
         progress: Told the rows done and the rows there are.
+        tell: Told the results before they are written.
 
     Raises:
         UnspokenError: The run or the rows cannot be used.
@@ -121,6 +127,7 @@ def evaluate_retrieval(
         "date": datetime.now(UTC).date().isoformat(),
         "environment": environment(),
     }
+    tell(results)
     if rank() == 0:
         files.write_json(run / RESULTS, results)
     return results

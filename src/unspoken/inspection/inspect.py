@@ -55,6 +55,7 @@ def inspect(
     rows: int | None = None,
     seed: int = 0,
     progress: Callable[[str, int, int], None] = lambda section, done, total: None,
+    tell: Callable[[dict[str, Any]], None] = lambda results: None,
 ) -> dict[str, Any]:
     """Inspect the thoughts of a finished run, and write `inspection.json` into it.
 
@@ -66,6 +67,7 @@ def inspect(
         rows: Only the first so many rows; default: `ROWS`.
         seed: Seed of everything random in the inspection.
         progress: Told the section, the rows done and the rows there are.
+        tell: Told the results before they are written.
 
     Returns:
         What `inspection.json` holds; docs/inspection.md explains each field.
@@ -76,6 +78,7 @@ def inspect(
     """
     started = time.monotonic()
     run = run_to_write(run)
+    files.check_writable(run)
     opened = open_run(run)
     opened.model.to(best_device())
     found = rows_of(opened, opened.recipe, None if data is None else Path(data), split)
@@ -129,6 +132,7 @@ def inspect(
         "date": datetime.now(UTC).date().isoformat(),
         "environment": environment(),
     }
+    tell(result)
     files.write_json(run / INSPECTION, result)
     return result
 

@@ -13,7 +13,9 @@ def table(inspection: Mapping[str, Any]) -> str:
             f"  expected {example['expected']!r}, wrote {example['text'].strip()!r}: {example['verdict']}",
         ]
         for number, thought in enumerate(example["thoughts"], 1):
-            words = "  ".join(f"{word.strip()} {probability:.2f}" for word, probability in thought["words"])
+            words = "  ".join(
+                f"{word.strip() or repr(word)} {probability:.2f}" for word, probability in thought["words"]
+            )
             held = thought["oracle"]
             known = f"   should hold {'/'.join(held['words'])}: rank {held['rank']}" if held else ""
             lines.append(f"  thought {number}: {words}{known}")

@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import mean
 
+from unspoken.config import TrainSettings
 from unspoken.methods import Contrastive, Reinforcement
 from unspoken.plan.drawn import drawn_costs
 from unspoken.plan.estimate import NO_IMAGES, Estimate, Weights, estimate, megabytes
 from unspoken.plan.eyes import Eyes, read_eyes
+from unspoken.plan.files import refuse_unusable_files, shared_questions
 from unspoken.plan.heads import head_parameters
 from unspoken.plan.sample import Data, num_special_words, read_data, tokens_per_word, words_in
 from unspoken.plan.shape import Shape, adapter_parameters, checkpoint_shape, new_shape, num_parameters
@@ -94,7 +96,7 @@ def plan(recipe: Recipe, processes: int | None = None) -> Plan:
         processes: Processes of the run; default: those that `torchrun` announces, else 1.
 
     Raises:
-        DataError: A data file that is given cannot be used.
+        DataError: Data files that are given cannot be used, or one that training needs is missing.
         RecipeError: The batch cannot be cut into equal parts, or the projector cannot make the slots of an image.
     """
     processes = processes or num_processes()
@@ -103,6 +105,7 @@ def plan(recipe: Recipe, processes: int | None = None) -> Plan:
         updates = read_updates(recipe, recipe.method, processes)
     batching = batching_of(recipe, updates, processes) if updates else split_batch(recipe.train, processes)
     data = read_data(recipe.task)
+    refuse_unusable_files(recipe, data)
     if isinstance(recipe.method, Contrastive):
         return _plan_of_pairs(recipe, recipe.method, batching, data)
     steps = None if data.rows is None else -(-data.rows // recipe.train.batch_size)
@@ -123,7 +126,11 @@ def plan(recipe: Recipe, processes: int | None = None) -> Plan:
         eyes=eyes,
         num_images=data.num_images,
         estimate=_estimate(recipe, batching, updates, shape, parts, eyes, data, stages, per_word),
-        warnings=tuple(_warnings(recipe, data, shape, eyes, stages, per_word)),
+        warnings=(
+            *shared_questions(data),
+            *_precision_of_elsewhere(recipe.train),
+            *_warnings(recipe, data, shape, eyes, stages, per_word),
+        ),
     )
 
 
@@ -309,6 +316,17 @@ def _warnings(
     if eyes is not None and eyes.settings.train_encoder and data.num_images:
         found += _too_many_pixels(data.num_images * eyes.bytes_per_image)
     return found
+
+
+def _precision_of_elsewhere(settings: TrainSettings) -> list[str]:
+    """A remark where training would be refused on this machine; it may be meant for another."""
+    if settings.precision != "fp16":
+        return []
+    import torch
+
+    if torch.accelerator.is_available():
+        return []
+    return ["train.precision: fp16 needs a GPU, and there is none here: training would be refused"]
 
 
 def _too_many_pixels(size: int) -> list[str]:

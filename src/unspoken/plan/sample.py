@@ -4,17 +4,20 @@ For tokenizers from scratch, one token a word, the counts are exact; for others 
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from unspoken.errors import DataError
 from unspoken.files import read_json
-from unspoken.records import Example, TextFormat, TokenizedExample, Tokens
+from unspoken.records import Example, Split, TextFormat, TokenizedExample, Tokens
 from unspoken.tasks.base import Task
 
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 SAMPLE_ROWS = 64
 SUBWORDS = 1.6
 """Tokens of GPT-2 a word of the released data sets takes."""
@@ -32,31 +35,52 @@ class Data:
         rows: Training rows; None where the data is not given yet.
         words: Different words; None where they are not known yet.
         num_images: Different images of the training rows; None where the data is not given yet.
+        files: The rows of each split that is read from a file.
     """
 
     sample: Sequence[Example] = ()
     rows: int | None = None
     words: int | None = None
     num_images: int | None = None
+    files: Mapping[Split, Sequence[Example]] = field(default_factory=dict)
 
 
 def read_data(task: Task) -> Data:
     """What is known of the rows of a task.
 
     Raises:
-        DataError: A data file that is given cannot be used.
+        DataError: Data files that are given cannot be used, or a split that training needs has none.
     """
     settings, fixed = task.describe(), task.words()
     words = None if fixed is None else len(set(fixed))
+    files = _read_files(task, settings)
     if settings.get("train") is None and "train_rows" in settings:
         # rows of another split measure as well, and need not be drawn by the thousand
         sample, rows = task.examples("validation")[0][:SAMPLE_ROWS], settings["train_rows"]
-        return Data(sample, rows, words, round(_num_images(sample) / len(sample) * rows))
+        return Data(sample, rows, words, round(_num_images(sample) / len(sample) * rows), files)
     if settings.get("train") is None:
-        return Data(words=words)
-    examples, _ = task.examples("train")
+        return Data(words=words, files=files)
+    examples = files["train"]
     words = words or len(vocabulary_of(examples, task.text))
-    return Data(examples[:SAMPLE_ROWS], len(examples), words, _num_images(examples))
+    return Data(examples[:SAMPLE_ROWS], len(examples), words, _num_images(examples), files)
+
+
+def _read_files(task: Task, settings: Mapping[str, Any]) -> Mapping[Split, Sequence[Example]]:
+    """The rows of the splits that have a file, and the complaint about one that needs a file and has none."""
+    splits: list[Split] = [split for split in SPLITS if settings.get(split) is not None]
+    makes_its_own = "validation_rows" in settings or settings.get("dataset") is not None
+    if "train" in splits and "validation" not in splits and not makes_its_own:
+        splits.insert(1, "validation")
+    found: dict[Split, Sequence[Example]] = {}
+    problems = []
+    for split in splits:
+        try:
+            found[split] = task.examples(split)[0]
+        except DataError as error:
+            problems.append(str(error))
+    if problems:
+        raise DataError("\n".join(problems))
+    return found
 
 
 def tokens_per_word(tokenizer: str | None) -> float:
@@ -82,7 +106,7 @@ def num_special_words() -> int:
 
 
 def words_in(text: str) -> list[str]:
-    """The words of a text, as `data.tokenizer.WORD` cuts them."""
+    """The words of a text, as `data.tokenize.WORD` cuts them."""
     return _WORD.findall(text)
 
 

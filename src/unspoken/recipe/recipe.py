@@ -24,7 +24,7 @@ from unspoken.recipe.contradictions.model import WIDE
 from unspoken.recipe.contradictions.thoughts import DEFAULT_THOUGHTS, default_schedule, source_problems
 from unspoken.recipe.overrides import apply_overrides
 from unspoken.recipe.problems import Problem, advice, settings_problems
-from unspoken.recipe.shipped import find_recipe
+from unspoken.recipe.shipped import find_recipe, run_name
 from unspoken.recipe.strict_yaml import read_document, to_yaml
 from unspoken.tasks import TASKS, Task
 from unspoken.tasks.read_rows import shown
@@ -68,6 +68,11 @@ class Source:
     path: Path
     recipe: Recipe
     legacy: Translation | None
+
+    @property
+    def run(self) -> Path:
+        """Where it is trained unless said otherwise: `runs/hops-coconut`, as other shipped recipes expect it."""
+        return Path("runs") / run_name(self.path) if self.legacy is None else self.legacy.run
 
 
 def load_recipe(path: str | Path, overrides: Sequence[str] = ()) -> Recipe:

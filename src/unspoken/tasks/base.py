@@ -99,7 +99,7 @@ class Task(Settings, ABC):
     def words(self) -> Sequence[str] | None:
         """Every word of the task in a fixed order, for a word-level tokenizer; None: collect them from training rows.
 
-        A word is what `data.tokenizer.WORD` matches; a line break is one.
+        A word is what `data.tokenize.WORD` matches; a line break is one.
         """
         return None
 

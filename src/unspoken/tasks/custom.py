@@ -9,9 +9,9 @@ that folder, or several in order, as `image`: "pens/12.jpg" or ["front.jpg", "ba
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import PositiveInt
+from pydantic import PositiveInt, model_validator
 
 from unspoken.config import Count, DataPaths
 from unspoken.errors import DataError
@@ -39,7 +39,16 @@ class Custom(Task, DataPaths):
     step_end: str = "\n"
     """Follows each step."""
     answer_start: str = "### "
-    """Precedes the answer."""
+    """Precedes the answer; where it is empty, the answer is what follows the last `step_end`."""
+
+    @model_validator(mode="after")
+    def _one_sign_of_the_answer(self) -> Self:
+        if not self.answer_start.strip() and not self.step_end.strip(" "):
+            raise ValueError(
+                "step_end and answer_start are both spaces, so no answer could be told from its steps; "
+                "set answer_start to a sign that stands in no answer"
+            )
+        return self
 
     @property
     def has_images(self) -> bool:
@@ -75,6 +84,17 @@ class Custom(Task, DataPaths):
             keys=("question", "steps", "answer", *(["image"] if self.images is not None else [])),
         )
 
+    def read_answer(self, text: str) -> str | None:
+        """The normalised answer behind `answer_start`; where that is empty, behind the last step."""
+        if self.answer_start.strip():
+            return super().read_answer(text)
+        return super().read_answer(text.strip().rpartition(self._sign)[2])
+
+    @property
+    def _sign(self) -> str:
+        """What stands before an answer and in none."""
+        return self.answer_start if self.answer_start.strip() else self.step_end.strip(" ")
+
     def normalise(self, answer: str) -> str:
         """The number on the first line, or nothing when that is no number; with `scoring: exact` as every task."""
         if self.scoring == "exact":
@@ -84,7 +104,7 @@ class Custom(Task, DataPaths):
     def _parse(self, row: Row, id: str) -> Example:
         question, steps, answer = question_steps_answer(row)
         if self.read_answer(self.answer_start + answer) != (self.normalise(answer) or "nothing"):
-            wanted = "be a number" if self.scoring == "number" else f"have a word and not hold {self.answer_start!r}"
+            wanted = "be a number" if self.scoring == "number" else f"have a word and not hold {self._sign!r}"
             raise DataError(f"answer is {shown(answer)}; it must {wanted}, else no output could be right")
         return Example(id, question, steps, answer, images=self._images(row))
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from statistics import mean
-from typing import Any
+from typing import Any, TypeAlias
 
 from unspoken.config import DataPaths
 from unspoken.errors import DataError, RecipeError
@@ -23,6 +23,10 @@ from unspoken.tasks.multiplication import Multiplication, line_of
 from unspoken.tasks.prontoqa import ProntoQA
 from unspoken.tasks.prosqa import ProsQA
 from unspoken.tasks.read_rows import shown
+from unspoken.tasks.shared import Shared, number_of, shared
+
+CheckImages: TypeAlias = Callable[[Sequence[tuple[str, str]], Path | None], object]
+"""Looks at the images that rows name, by pairs of row and image, in a data folder."""
 
 ALL_BAD = 10**9
 """Rows that may be rejected where each one is listed instead of raised."""
@@ -45,7 +49,7 @@ class Checked:
 
     Attributes:
         report: All of it, for people.
-        is_clean: No row is rejected and no question stands in two files.
+        is_clean: No row is rejected, no question stands in two files, and every image can be used.
     """
 
     report: str
@@ -90,20 +94,26 @@ def convert(source: Path, out: Path, format: str) -> Ledger:
     return ledger
 
 
-def check(paths: Sequence[Path], task: Task, count_tokens: Callable[[str], int] | None = None) -> Checked:
+def check(
+    paths: Sequence[Path],
+    task: Task,
+    count_tokens: Callable[[str], int] | None = None,
+    check_images: CheckImages = lambda rows, root: None,
+) -> Checked:
     """Read files as a task does, and say what is in them.
 
     Args:
         paths: The files; a question in two of them is reported as leakage.
         task: How rows are read; its own paths do not matter.
         count_tokens: Length of a text in tokens, to report how long rows are.
+        check_images: Raises DataError where images of rows cannot be used; default: they are not looked at.
 
     Raises:
         RecipeError: The task reads no files.
         DataError: A file cannot be read, or none of its rows can be used.
     """
     if not isinstance(task, DataPaths):
-        raise RecipeError("--task", [f"{task.describe()['name']} is generated and reads no files; choose another task"])
+        raise RecipeError("--task", [_without_files(task)])
     lines: list[str] = []
     found: list[tuple[Path, Sequence[Example]]] = []
     is_clean = True
@@ -111,18 +121,30 @@ def check(paths: Sequence[Path], task: Task, count_tokens: Callable[[str], int] 
         examples, ledger = task.model_copy(update={"train": path, "max_bad_rows": ALL_BAD}).examples("train")
         lines += [account(ledger, path), *_contents(examples, task, count_tokens)]
         is_clean = is_clean and not ledger.rejected
+        try:
+            check_images([(number_of(row), image) for row in examples for image in row.images], task.image_root)
+        except DataError as error:
+            is_clean = False
+            lines += [f"  {line.strip()}" for line in str(error).splitlines()]
         found.append((path, examples))
     for (first, left), (second, right) in combinations(found, 2):
-        shared = _shared(left, right)
-        is_clean = is_clean and not shared
-        if shared:
-            lines.append(f"leakage: {len(shared):,} rows of {second} ask what a row of {first} asks")
-            lines += [f"  row {theirs} = row {ours} of {first}{how}" for theirs, ours, how in shared[:MAX_LISTED]]
-            if len(shared) > MAX_LISTED:
-                lines.append(f"  and {len(shared) - MAX_LISTED:,} more")
+        leaked = shared(left, right)
+        is_clean = is_clean and not leaked
+        if leaked:
+            lines.append(f"leakage: {len(leaked):,} rows of {second} ask what a row of {first} asks")
+            lines += [f"  {_same(each)} of {first}{_how(each)}" for each in leaked[:MAX_LISTED]]
+            if len(leaked) > MAX_LISTED:
+                lines.append(f"  and {len(leaked) - MAX_LISTED:,} more")
         else:
             lines.append(f"no question of {second} stands in {first}")
     return Checked("\n".join(lines), is_clean)
+
+
+def _without_files(task: Task) -> str:
+    settings = task.describe()
+    if "test_rows" in settings:
+        return f"{settings['name']} is generated and reads no files; choose another task"
+    return f"{settings['name']} divides one data set itself and reads no files of rows; choose another task"
 
 
 def account(ledger: Ledger, path: Path) -> str:
@@ -133,11 +155,12 @@ def account(ledger: Ledger, path: Path) -> str:
 
 
 def row_of(task: Task, example: Example) -> dict[str, Any]:
-    """The example as a row of a JSON file."""
+    """The example as a row of a JSON file; its images count from where the command was started."""
     if isinstance(task, ProsQA):
         return task.to_row(example)
     question = task.text.premise_separator.join((*example.premises, example.question))
-    return {"question": question, "steps": list(example.steps), "answer": example.answer}
+    row = {"question": question, "steps": list(example.steps), "answer": example.answer}
+    return {**row, "image": list(example.images)} if example.images else row
 
 
 def _check_name(out: Path, task: Task) -> None:
@@ -204,27 +227,9 @@ def _text_of(example: Example, task: Task) -> str:
     return question + "".join(step + text.step_end for step in example.steps) + text.answer_start + example.answer
 
 
-def _shared(left: Sequence[Example], right: Sequence[Example]) -> list[tuple[str, str, str]]:
-    """Rows of the right whose question stands on the left too: its row, the other row, and how they differ."""
-    exact = {_words(example): _row(example) for example in reversed(left)}
-    loose = {_loosely(example): _row(example) for example in reversed(left)}
-    shared = []
-    for example in right:
-        if _words(example) in exact:
-            shared.append((_row(example), exact[_words(example)], ""))
-        elif _loosely(example) in loose:
-            how = ", but for case, spaces or the order of premises"
-            shared.append((_row(example), loose[_loosely(example)], how))
-    return shared
+def _same(each: Shared) -> str:
+    return f"row {number_of(each.row)} = row {number_of(each.other)}"
 
 
-def _words(example: Example) -> tuple[str, ...]:
-    return (*example.premises, example.question)
-
-
-def _loosely(example: Example) -> tuple[str, ...]:
-    return tuple(" ".join(text.casefold().split()) for text in (*sorted(example.premises), example.question))
-
-
-def _row(example: Example) -> str:
-    return example.id.rpartition("/")[2]
+def _how(each: Shared) -> str:
+    return "" if each.is_exact else ", but for case, spaces or the order of premises"

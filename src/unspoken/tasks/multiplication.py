@@ -50,7 +50,8 @@ class Multiplication(Task, DataPaths):
     validation_rows: PositiveInt = 1_000
     test_rows: PositiveInt = 1_000
     seed: Count = 0
-    """Seed of the generated products; no product is in two splits."""
+    """Seed of the generated rows; no two factors are in two splits, in either order, but other factors may have the
+    same product."""
     max_bad_rows: Count = 0
     """Rows of a file that may be left out because something is wrong with them; each one is in the ledger."""
 
@@ -77,10 +78,12 @@ class Multiplication(Task, DataPaths):
         """
         if path_of(self, split) is not None:
             return self._read(split)
-        taken = {factors_of(row.question) for other in _SPLITS if path_of(self, other) for row in self._read(other)[0]}
+        read = [factors_of(row.question) for other in _SPLITS if path_of(self, other) for row in self._read(other)[0]]
+        # the same question with its factors swapped has the same answer
+        taken = {*read, *((second, first) for first, second in read)}
         for drawn in (name for name in _SPLITS if path_of(self, name) is None):
             factors = self._draw(drawn, taken)
-            taken.update(factors)
+            taken.update(factors, [(second, first) for first, second in factors])
             if drawn == split:
                 break
         examples = tuple(

@@ -73,7 +73,9 @@ _SENTENCE = re.compile(r"[^. ][^.]*\.")
 
 
 class ProntoQA(Task, DataPaths):
-    """True or false, by a chain of rules; a split with a file is read from it, any other is generated.
+    """True or false, by a chain of rules; a split with a file is read from it, any other is generated. In generated
+    rows a shortcut answers without the chain: two rules are about the asked property, and only the subject of the true
+    one is named by another premise.
 
     The rows of a split do not depend on how many it has. There are so many questions (more than 10^20 with one hop,
     which makes the fewest) that no two generated rows are the same.

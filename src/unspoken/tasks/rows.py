@@ -16,12 +16,16 @@ from unspoken.config import DataPaths
 from unspoken.errors import DataError
 from unspoken.records import Example, Ledger, Rejection, Split
 from unspoken.tasks.read_rows import Row, Rows, read_rows, shown
+from unspoken.tasks.shared import contradictions, exactly, number_of
 
 Parse: TypeAlias = Callable[[Row, str], Example]
 """Makes an example of a row and of the id it is to have; raises DataError with what is wrong and what to do."""
 
 MAX_NAMED = 20
 """Rejected rows that an error message spells out; the ledger holds them all."""
+
+MAX_CONTRADICTIONS = 5
+"""Pairs of rows with one question and two answers that a note names."""
 
 
 class Fields(NamedTuple):
@@ -169,14 +173,22 @@ def enforce(source: str | Path, num_kept: int, rejected: Sequence[Rejection], ma
 
 
 def notes_on_examples(examples: Sequence[Example]) -> list[str]:
-    """Remarks on rows that are kept: those without steps, and repeated questions."""
+    """Remarks on rows that are kept: those without steps, repeated questions, and what contradicts itself."""
     notes = []
     without_steps = sum(not example.steps for example in examples)
     if without_steps:
         notes.append(f"{_rows(without_steps)} without steps: a curriculum has nothing to replace by thoughts there")
-    repeated = len(examples) - len({(example.premises, example.question) for example in examples})
+    repeated = len(examples) - len({exactly(example) for example in examples})
     if repeated:
         notes.append(f"{_rows(repeated)} with the question of an earlier row; kept")
+    pairs = contradictions(examples)
+    if pairs:
+        named = [
+            f"row {number_of(row)} ({shown(row.answer)}) and row {number_of(earlier)} ({shown(earlier.answer)})"
+            for row, earlier in pairs[:MAX_CONTRADICTIONS]
+        ]
+        more = [f"and {len(pairs) - len(named):,} more"] if len(pairs) > len(named) else []
+        notes.append(f"{_rows(len(pairs))} of these with another answer than it: {', '.join([*named, *more])}")
     return notes
 
 

@@ -17,6 +17,7 @@ from unspoken.model import LatentForCausalLM
 from unspoken.prepare import Rows
 from unspoken.recipe import Recipe, dump
 from unspoken.run_directory import RECIPE, RESOLVED, nothing_done
+from unspoken.tasks.shared import remark_on_shared, shared
 from unspoken.training.checkpoint import newest_valid, refuse_differences
 
 logger = logging.getLogger(__name__)
@@ -59,7 +60,11 @@ def begin(
     if begun:
         raise CheckpointError(f"{out} already holds a run; continue it with --resume, or choose another --out")
     ledgers = {"train": asdict(rows.ledger), "validation": asdict(validation.ledger)}
-    files.write_json(out / RESOLVED, {**identity, "rows": ledgers, "environment": environment()})
+    repeated = len(shared(rows.examples, validation.examples))
+    if repeated:
+        logger.warning(remark_on_shared("validation", repeated))
+    counted = {"validation": repeated}
+    files.write_json(out / RESOLVED, {**identity, "rows": ledgers, "shared": counted, "environment": environment()})
     files.write_text(out / RECIPE, recipe.source)
     return None
 

@@ -63,11 +63,12 @@ def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest) -> Pat
     method, settings = recipe.method, recipe.train
     assert isinstance(method, Reinforcement), "other methods have other loops"
     examples, ledger = read_examples(recipe.task, "train")
+    held_out = read_examples(recipe.task, "validation")  # a mistake in it is found before a model is loaded
     tokenizer = build_tokenizer(recipe, examples)
     seed_everything(settings.seed)
     model = build_model(recipe, tokenizer)
     rows = tokenize_rows(recipe, examples, ledger, tokenizer, model)
-    validation = tokenize_rows(recipe, *read_examples(recipe.task, "validation"), tokenizer, model)
+    validation = tokenize_rows(recipe, *held_out, tokenizer, model)
     checkpoint = begin(recipe, out, resume, rows, validation, tokenizer)
     wrapped = with_adapters(model, recipe.model.lora) if recipe.model.lora else None
     model.to(best_device()).eval()

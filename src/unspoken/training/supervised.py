@@ -128,11 +128,12 @@ def refuse_rows_apart(heads: EmbeddingHeadsSettings | None) -> None:
 def _train(recipe: Recipe, out: Path, resume: bool, request: StopRequest, make_trainer: MakeTrainer = plain) -> Path:
     settings = recipe.train
     examples, ledger = read_examples(recipe.task, "train")
+    held_out = read_examples(recipe.task, "validation")  # a mistake in it is found before a model is loaded
     tokenizer = build_tokenizer(recipe, examples)
     seed_everything(settings.seed)
     model = build_model(recipe, tokenizer)
     rows = tokenize_rows(recipe, examples, ledger, tokenizer, model)
-    validation = tokenize_rows(recipe, *read_examples(recipe.task, "validation"), tokenizer, model)
+    validation = tokenize_rows(recipe, *held_out, tokenizer, model)
     if recipe.model.embedding_heads is not None:
         refuse_rows_without_next_image(rows, "training")
         refuse_rows_without_next_image(validation, "validation")

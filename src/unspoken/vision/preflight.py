@@ -1,13 +1,16 @@
 """All images of a data set, checked before training begins: every bad file is named, with its rows, in one error."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from unspoken.errors import DataError
 from unspoken.progress import progress_bar
 from unspoken.vision.image_files import MAX_BYTES, locate
 from unspoken.vision.image_headers import MAX_PIXELS
 from unspoken.vision.images import ImageFacts, inspect_image
+
+Found = TypeVar("Found")
 
 MAX_LINES = 50
 """Bad files that an error lists; the others are counted."""
@@ -38,6 +41,27 @@ def preflight(
     Raises:
         DataError: The data folder is no folder, or any image cannot be used; it names them all.
     """
+    return _looked_at(rows, root, lambda path: inspect_image(path, limit, max_bytes), max_lines)
+
+
+def refuse_absent(rows: Iterable[tuple[str, str]], root: Path | None) -> None:
+    """As `preflight`, but no file is opened: it is enough that all of them are there.
+
+    Raises:
+        DataError: The data folder is no folder, or any image is not there; it names them all.
+    """
+    _looked_at(rows, root, _present, MAX_LINES)
+
+
+def _present(path: Path) -> None:
+    if not path.is_file():
+        raise DataError("the file does not exist; mend the path or put the file there")
+
+
+def _looked_at(
+    rows: Iterable[tuple[str, str]], root: Path | None, look: Callable[[Path], Found], max_lines: int
+) -> Mapping[str, Found]:
+    """What is seen in each file, by the names that rows give it."""
     if root is not None and not root.is_dir():
         raise DataError(f"the data folder {root} is not a folder; give the one that holds the images")
     rows_of: dict[str, list[str]] = {}
@@ -52,11 +76,11 @@ def preflight(
         except DataError as error:
             reasons[image] = str(error)
 
-    facts: dict[str, ImageFacts] = {}
+    facts: dict[str, Found] = {}
     with progress_bar("images") as advance:
         for done, (path, images) in enumerate(names_of.items(), 1):
             try:
-                facts |= dict.fromkeys(images, inspect_image(path, limit, max_bytes))
+                facts |= dict.fromkeys(images, look(path))
             except DataError as error:
                 reasons |= dict.fromkeys(images, str(error))
             advance("checking", done, len(names_of))

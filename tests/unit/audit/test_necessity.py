@@ -81,6 +81,11 @@ def test_a_model_that_is_hardly_ever_right_decides_nothing():
     )
 
 
+def test_a_gain_is_told_as_one():
+    sentence = necessity([outcome("zero", 10, 2, 4, 4)], MARGIN).sentence
+    assert sentence.startswith("Undecided: with with zero accuracy rises by 10.0 points [")
+
+
 def test_many_replacements_need_stronger_evidence_than_one():
     borderline = outcome("mean", 1000, 46, 10, 0)
     assert necessity([borderline], MARGIN).verdict == "needed"

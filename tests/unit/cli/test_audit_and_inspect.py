@@ -63,6 +63,34 @@ def test_an_inspection_is_a_table_and_a_file(run, coconut, tmp_path):
     assert [each["id"] for each in written["examples"]] == ["hops/test/30"]
 
 
+@pytest.mark.parametrize("verb", ["audit", "inspect"])
+def test_a_folder_for_the_figures_is_refused_before_any_work(run, coconut, tmp_path, verb):
+    code, out, err = run(verb, coconut, "--rows", 12, "--json", tmp_path)
+    assert (code, out) == (2, "")
+    assert f"{tmp_path} is a folder; give the name of a file" in err
+    assert not (coconut / "audit.json").exists()
+
+
+@pytest.mark.parametrize("verb", ["audit", "inspect", "eval"])
+def test_what_was_found_is_printed_also_on_a_full_disk(run, coconut, monkeypatch, verb):
+    def full(self):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("unspoken.files.os.fsync", full)
+    code, out, err = run(verb, coconut, *([] if verb == "eval" else ["--rows", 12]))
+    assert code == 1
+    assert len(out.splitlines()) > 3
+    assert f"unspoken: failed: No space left on device: {coconut}" in err
+
+
+@pytest.mark.parametrize("verb", ["audit", "inspect", "eval"])
+def test_a_run_that_cannot_be_written_into_is_refused_before_any_work(run, coconut, monkeypatch, verb):
+    monkeypatch.setattr("unspoken.files.os.access", lambda path, mode: False)
+    code, out, err = run(verb, coconut)
+    assert (code, out) == (2, "")
+    assert f"{coconut} cannot be written into; copy it to a folder of yours, and give the copy" in err
+
+
 def test_several_seeds_are_audited_one_by_one_and_together(run, coconut, tmp_path):
     other = shutil.copytree(coconut, tmp_path / "other")
     values = json.loads((other / "resolved.json").read_text())

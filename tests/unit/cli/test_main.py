@@ -1,4 +1,5 @@
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from unspoken.cli import verbs
 from unspoken.cli.verb import Verb
 from unspoken.cli.verbs import VERBS
 from unspoken.errors import CheckpointError, NonFiniteError
+from unspoken.recipe.shipped import run_name, shipped_recipes
 
 
 @pytest.fixture
@@ -52,6 +54,23 @@ def test_every_verb_has_help(run, name):
     assert out.startswith(f"usage: unspoken {name} ")
 
 
+def test_arguments_without_a_name_are_shown_in_front(run):
+    assert run("audit", "--help")[1].startswith("usage: unspoken audit RUN [RUN ...] [-h] [--against RUN")
+    code, _, err = run("audit", "--against", "a", "b")
+    assert code == 2
+    assert err.startswith("usage: unspoken audit RUN [RUN ...] [-h]")
+
+
+def test_overrides_are_not_required(run):
+    assert run("train")[2].endswith("the following arguments are required: RECIPE\n")
+
+
+def test_a_bare_folder_of_recipes_names_them_all(run):
+    code, _, err = run("plan", "prontoqa")
+    assert code == 2
+    assert "it is several recipes; choose one of prontoqa/coconut, prontoqa/cot\n" in err
+
+
 def test_no_arguments_print_help_and_fail(run):
     code, out, err = run()
     assert (code, out) == (2, "")
@@ -84,10 +103,24 @@ def test_options_and_overrides_may_stand_in_any_order(run, monkeypatch, tmp_path
     assert (seen[0][0].train.epochs, seen[0][0].train.seed) == (14, 7)
 
 
-def test_a_run_is_named_after_its_task_and_method(run, monkeypatch, tmp_path):
+def test_a_run_is_named_after_its_recipe(run, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("unspoken.training.supervised.train", lambda recipe, out, resume: out)
     assert run("train", "hops/no_cot")[1] == f"runs{os.sep}hops-no_cot\n"
+    own = tmp_path / "own.yaml"
+    own.write_text(shipped_recipes()["hops/no_cot"].read_text())
+    assert run("train", str(own))[1] == f"runs{os.sep}own\n"
+    assert run("plan", str(own))[1].endswith(f"\nRun         runs{os.sep}own, unless --out says otherwise\n")
+
+
+def test_a_run_stands_where_the_recipes_that_go_on_with_it_look():
+    texts = [path.read_text() for path in shipped_recipes().values()]
+    names = {f"runs/{run_name(path)}" for path in shipped_recipes().values()}
+    assert len(names) == len(texts)
+    asked = {found for text in texts for found in re.findall(r"runs/[\w-]+", text)}
+    told = {found for text in texts for found in re.findall(r"--out (runs/[\w-]+)", text)}
+    assert "runs/hops-half" in asked & names
+    assert asked - names - told == set()
 
 
 def test_a_directory_with_a_run_is_only_continued_when_asked(run, monkeypatch, tmp_path):
@@ -185,9 +218,10 @@ def test_a_released_file_names_its_run_directory(run, legacy, monkeypatch, tmp_p
 def test_a_released_evaluation_evaluates(run, legacy, monkeypatch, tmp_path):
     seen = []
 
-    def evaluate(run, *, progress, **kwargs):
+    def evaluate(run, *, progress, tell, **kwargs):
         progress("none", 1, 4)
         seen.append((run, kwargs))
+        tell({})
         return {}
 
     monkeypatch.setattr("unspoken.evaluation.evaluate.evaluate", evaluate)
@@ -198,6 +232,29 @@ def test_a_released_evaluation_evaluates(run, legacy, monkeypatch, tmp_path):
     code, out, _ = run("train", str(legacy))
     assert (code, out) == (0, "table\n")
     assert seen == [(model, {"data": tmp_path / "rows.jsonl", "split": "test", "overrides": ()})]
+
+
+def test_a_released_evaluation_takes_what_it_can_use_and_refuses_the_rest(run, legacy, monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setattr(
+        "unspoken.evaluation.evaluate.evaluate", lambda run, *, progress, tell, **kwargs: seen.append((run, kwargs))
+    )
+    model, other = tmp_path / "model", tmp_path / "other.jsonl"
+    model.mkdir()
+    legacy.write_text(LEGACY.format(only_eval=True, path=model, data=tmp_path / "rows.jsonl"))
+    assert (
+        run("train", str(legacy), "evaluate.controls=[mean]", "evaluate.batch_size=3", f"task.validation={other}")[0]
+        == 0
+    )
+    assert seen[0][1] == {"data": other, "split": "test", "overrides": ("batch_size=3", 'controls=["mean"]')}
+    code, _, err = run("train", str(legacy), "train.epochs=9", "--resume", "--out", str(tmp_path / "x"))
+    assert code == 2
+    assert "old.yaml has 3 problems" in err
+    assert "train.epochs=9: only_eval: True trains nothing" in err
+    assert "resume: only_eval: True trains nothing" in err
+    assert f"out: the run {model} is evaluated where it is" in err
+    code, out, _ = run("plan", str(legacy))
+    assert (code, out) == (0, f"Nothing is trained: `unspoken train` evaluates {model} on {tmp_path / 'rows.jsonl'}\n")
 
 
 def test_rows_are_made_checked_and_converted(run, tmp_path):
@@ -303,6 +360,12 @@ def test_a_reader_that_goes_away_is_no_error():
     done = unspoken("list", "recipes", capture_output=False, stdout=write, stderr=subprocess.PIPE)
     os.close(write)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_closed_stream_is_no_error(closed):
+    done = subprocess.run(f"{sys.executable} -m unspoken list recipes {closed}", shell=True, check=False, timeout=60)
+    assert done.returncode == 0
 
 
 def test_a_plain_terminal_and_a_plain_locale_are_fine():

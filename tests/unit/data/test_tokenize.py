@@ -62,9 +62,9 @@ def test_choices_are_tokenised_as_answers_and_other_reasonings_as_steps():
         pairs = zip(getattr(row, name), getattr(plain, name), strict=True)
         assert all(one.tolist() == other.tolist() for one, other in pairs)
     assert (plain.choices, plain.other_steps) == ((), ())
-    with pytest.raises(DataError, match="a word of '# x' is not in the vocabulary"):
+    with pytest.raises(DataError, match="the word 'x' is not in the vocabulary:\\n  row 1: 'x' of '# x'\\n"):
         tokenize([replace(EXAMPLE, choices=("x",))], FORM, tokenizer)
-    with pytest.raises(DataError, match=r"a word of 'a y \|' is not in the vocabulary"):
+    with pytest.raises(DataError, match=r"the word 'y' is not in the vocabulary:\n  row 1: 'y' of 'a y \|'"):
         tokenize([replace(EXAMPLE, other_steps=(("a y",),))], FORM, tokenizer)
 
 
@@ -90,7 +90,7 @@ def test_an_unknown_word_is_an_error_that_names_the_row_and_the_piece():
     with pytest.raises(DataError) as error:
         tokenize(rows, FORM, word_tokenizer(WORDS))
     lines = str(error.value).splitlines()
-    assert [line.split(":")[0].strip() for line in lines[1:]] == ["row row 7", "row row 9", "row row 9"]
+    assert [line.split(":")[0].strip() for line in lines[1:-1]] == ["row row 7", "row row 9", "row row 9"]
     assert "'b x |'" in lines[1]
     assert "'y >'" in lines[2]
     assert "'# z'" in lines[3]
@@ -100,6 +100,19 @@ def test_many_unknown_words_are_counted_after_the_first_twenty():
     rows = [Example(str(number), "x", (), "a") for number in range(25)]
     with pytest.raises(DataError, match="and 5 more"):
         tokenize(rows, FORM, word_tokenizer(WORDS))
+
+
+def test_every_unknown_word_is_named_with_the_remedy():
+    rows = [Example("1", "a zebra b", (), "a"), Example("2", "a", ("x zebra",), "b")]
+    with pytest.raises(DataError) as refused:
+        tokenize(rows, FORM, word_tokenizer(WORDS))
+    assert str(refused.value).splitlines() == [
+        "the words 'zebra', 'x' are not in the vocabulary:",
+        "  row 1: 'zebra' of 'a zebra b >'",
+        "  row 2: 'x', 'zebra' of 'x zebra |'",
+        "A tokenizer from scratch knows the words of the training rows alone: use those, or train with model.tokenizer "
+        "set to a subword tokenizer",
+    ]
 
 
 def test_a_frontier_word_that_is_no_single_token_takes_the_frontiers_of_its_row_away():

@@ -81,6 +81,33 @@ def test_every_figure_is_that_of_the_predictions_beside_it(run):
     assert set(results["controls"]["zero"]) == FIGURES
 
 
+@pytest.mark.parametrize("num_written", range(7))
+def test_a_failed_evaluation_leaves_the_earlier_one(run, monkeypatch, num_written):
+    evaluate(run)
+    earlier = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    flushed, told = [], []
+
+    def full(descriptor):
+        flushed.append(descriptor)
+        if len(flushed) > num_written:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("unspoken.files.os.fsync", full)
+    with pytest.raises(OSError, match="No space left") as failure:
+        evaluate(run, split="test", overrides=["controls=[zero, mean, noise, another_row, removed]"], tell=told.append)
+    assert str(run) in str(failure.value.filename)
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == earlier
+    assert told[0]["data"] == "test"
+
+
+def test_an_evaluation_on_other_rows_says_what_it_replaces(run, caplog):
+    evaluate(run, split="test", overrides=["controls=[zero, mean]"])
+    assert "replaced" not in caplog.text
+    evaluate(run, overrides=["controls=[noise]"])
+    assert "results.json is of test and will be replaced by that of validation" in caplog.text
+    assert {path.name for path in run.glob("predictions*")} == {"predictions.jsonl", "predictions.noise.jsonl"}
+
+
 def test_each_control_takes_the_thoughts_away_and_nothing_else(run):
     evaluate(run)
     trained_ = predictions(run)
@@ -150,6 +177,24 @@ def test_progress_is_told_row_by_row_for_each_condition(run):
     assert seen == [(condition, done, 7) for condition in ("none", "zero") for done in range(1, 8)]
 
 
+def test_settings_may_have_the_name_of_their_section(run):
+    assert list(evaluate(run, overrides=["evaluate.controls=[noise]"])["controls"]) == ["noise"]
+    with pytest.raises(RecipeError) as refused:
+        evaluate(run, overrides=["train.epochs=3", "controls=[zero]", "task.seed=1"])
+    advice = "a trained run keeps it; change settings of evaluate alone, e.g. controls=[zero,mean]"
+    assert refused.value.problems == (
+        f"train.epochs=3: it is of train, and {advice}",
+        f"task.seed=1: it is of task, and {advice}",
+    )
+
+
+def test_a_run_that_does_not_think_yet_says_which_controls_are_left_out(tmp_path, caplog):
+    method = {"name": "coconut", "max_stage": 3, "epochs_per_stage": 5}
+    results = evaluate(trained(tmp_path / "run", method=method), overrides=["controls=[zero,mean]"])
+    assert results["controls"] == {}
+    assert "trained to stage 0 of 4, where it has no thoughts; controls left out: zero, mean" in caplog.text
+
+
 # ---- files
 
 
@@ -178,12 +223,40 @@ def test_a_file_may_be_given_instead_of_a_split(custom_run, tmp_path):
     assert results["data_sha256"] != evaluate(custom_run, overrides=["controls=[]"])["data_sha256"]
 
 
+def test_a_file_of_the_run_that_is_sought_elsewhere_is_named_whole(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for split in ("train", "validation"):
+        (tmp_path / f"{split}.json").write_text(json.dumps(ROWS))
+    run = trained(tmp_path / "run", task={"name": "custom", "train": "train.json", "validation": "validation.json"})
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(DataError) as refused:
+        evaluate(run)
+    assert f"there is no {tmp_path}/elsewhere/validation.json; relative paths begin where the" in str(refused.value)
+    assert "name the file with --data" in str(refused.value)
+    with pytest.raises(
+        DataError, match=f"mine.json does not exist in {tmp_path}/elsewhere, where relative paths begin"
+    ):
+        evaluate(run, data="mine.json")
+
+
+def test_questions_of_training_are_counted(custom_run, tmp_path, caplog):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps([*ROWS[:3], {**ROWS[0], "question": "so is it a ?"}]))
+    results = evaluate(custom_run, data=path, overrides=["controls=[]"])
+    assert (results["n"], results["shared_with_training"]) == (4, 3)
+    assert "3 evaluated rows ask what a training row asks, so they may be remembered" in caplog.text
+    assert read_json(custom_run / "resolved.json")["shared"] == {"validation": 2}
+    assert evaluate(custom_run, overrides=["controls=[]"])["shared_with_training"] == 2
+    assert "shared_with_training" not in evaluate(custom_run, split="train", overrides=["controls=[]"])
+
+
 def test_a_file_that_cannot_be_used_is_refused_and_the_old_results_stay(custom_run, tmp_path):
     evaluate(custom_run, overrides=["controls=[]"])
     before = sha256(custom_run / "results.json")
     path = tmp_path / "mine.json"
     for rows, message in [
-        ([{"question": "is z ?", "steps": [], "answer": "a"}], "a word of 'is z .' is not in the vocabulary"),
+        ([{"question": "is z ?", "steps": [], "answer": "a"}], "the word 'z' is not in the vocabulary"),
         ([{"question": "is a ?", "steps": []}], "no 'answer'"),
         ([{"question": "is a ? " * 20, "steps": [], "answer": "a"}], "longer than the model's 32 positions"),
         ([], "has 0 rows"),
@@ -220,7 +293,7 @@ def test_overrides_are_settings_of_the_evaluation_alone(run):
         ("controls=[zeros]", "unknown control 'zeros'"),
         ("batch_siz=3", r"evaluate\.batch_siz \(override\): unknown key; did you mean batch_size"),
         ("max_new_tokens=0", r"evaluate\.max_new_tokens"),
-        ("train.epochs=3", r"evaluate\.train"),
+        ("train.epochs=3", r"train\.epochs=3: it is of train"),
         ("zero", "must have the form"),
     ]:
         with pytest.raises(RecipeError, match=message):

@@ -55,6 +55,12 @@ def inspection(**changes):
     return {**sections, **changes}
 
 
+def test_a_line_break_is_seen():
+    example = inspection()["examples"][0]
+    thoughts = [{"words": [("\n", 0.75), (" 2", 0.125)], "oracle": None}]
+    assert "  thought 1: '\\n' 0.75  2 0.12" in table(inspection(examples=[{**example, "thoughts": thoughts}]))
+
+
 def test_every_section_is_written():
     assert table(inspection(probes=[])).splitlines() == [
         "prosqa/test/1: 0 1 | [Q] 1 2 [R] 0",

@@ -1,5 +1,6 @@
 """The files of MultiCoCo become recipes on images, and say so key by key."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -186,8 +187,12 @@ def test_its_file_has_a_key_twice_which_is_named(tmp_path):
 
 
 def test_such_a_file_is_planned_without_a_hub(tmp_path, shared_data):
-    rows = (shared_data / "aokvqa" / "validation_part.json").read_text()
-    (tmp_path / "aokvqa_train.json").write_text(rows)
+    rows = json.loads((shared_data / "aokvqa" / "validation_part.json").read_text())
+    named = [{**row, "image": Path(row["image"]).name} for row in rows]
+    for split in ("train", "validation"):
+        (tmp_path / f"aokvqa_{split}.json").write_text(json.dumps(named))
+    for row in named:
+        (tmp_path / row["image"]).touch()  # that it is there is enough for a plan
     path = tmp_path / "aokvqa.yaml"
     path.write_text(SHORT.replace("/path/to", str(tmp_path)))
     planned = plan(open_recipe(path).recipe)

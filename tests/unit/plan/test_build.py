@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -179,11 +180,63 @@ def test_a_word_is_one_token_where_the_tokenizer_says_so(tmp_path, kind, per_wor
 def test_data_files_are_counted_and_must_be_good(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"question": "1+1?", "steps": ["1+1=2"], "answer": "2"}\n' * 5)
-    found = planned(task={"name": "custom", "train": str(path)}, train={"batch_size": 2})
+    found = planned(task={"name": "custom", "train": str(path), "validation": str(path)}, train={"batch_size": 2})
     assert (found.rows, found.steps_per_epoch) == (5, 3)
     assert found.num_parameters is not None
     with pytest.raises(DataError, match=r"absent\.json does not exist"):
         planned(task={"name": "custom", "train": str(tmp_path / "absent.json")})
+
+
+def custom_files(tmp_path, **questions):
+    """A task of files: a row for each question."""
+    for split, asked in questions.items():
+        rows = [{"question": question, "steps": ["1 + 1 = 2"], "answer": "2"} for question in asked]
+        (tmp_path / f"{split}.json").write_text(json.dumps(rows))
+    return {"name": "custom", **{split: str(tmp_path / f"{split}.json") for split in questions}}
+
+
+def test_every_file_is_read_before_training_is(tmp_path):
+    task = custom_files(tmp_path, train=["1 + 1"])
+    with pytest.raises(DataError, match=r"task custom has no validation file; set task\.validation"):
+        planned(task=task)
+    with pytest.raises(DataError) as refused:
+        planned(task={**task, "validation": str(tmp_path / "a.json"), "test": str(tmp_path / "b.json")})
+    assert [f"{name}.json does not exist" in str(refused.value) for name in "ab"] == [True, True]
+
+
+def test_words_that_no_training_row_has_are_named(tmp_path):
+    task = custom_files(tmp_path, train=["1 + 1"], validation=["100 + 1"], test=["7 + zebra", "1 + 1"])
+    with pytest.raises(DataError) as refused:
+        planned(task=task)
+    lines = str(refused.value).splitlines()
+    assert [line.split(":")[0] for line in lines] == ["task.validation", "task.test"]
+    assert "has them: '100'; set model.tokenizer to a subword tokenizer" in lines[0]
+    assert "has them: '7', 'zebra'; set" in lines[1]
+    assert planned(task=task, model={"path": "gpt2"}).rows == 1
+
+
+def test_questions_of_training_in_other_files_are_counted(tmp_path):
+    task = custom_files(tmp_path, train=["1 + 1", "2 + 1"], validation=["1 +  1"], test=["1 + 2"])
+    warnings = planned(task=task).warnings
+    assert [warning for warning in warnings if "training row asks" in warning] == [
+        "1 validation row asks what a training row asks, so it may be remembered; `unspoken data check` names them"
+    ]
+
+
+def test_images_that_are_not_there_are_named(tmp_path):
+    task = custom_files(tmp_path, train=["1 + 1"], validation=["1 + 1"])
+    rows = [{"question": "1 + 1", "steps": [], "answer": "2", "image": "absent.png"}]
+    (tmp_path / "validation.json").write_text(json.dumps(rows))
+    sections = {"task": {**task, "images": str(tmp_path)}, "model": {"vision": {"train_encoder": True}}}
+    with pytest.raises(DataError, match=r"'absent.png' \(row 'custom/validation/1'\): the file does not exist"):
+        planned(**sections)
+    assert planned(task={**task, "images": str(tmp_path)}).rows == 1
+
+
+def test_a_precision_that_this_machine_lacks_is_said(monkeypatch):
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    assert any("fp16 needs a GPU" in each for each in planned(train={"precision": "fp16"}).warnings)
+    assert not any("fp16" in each for each in planned(train={"precision": "bf16"}).warnings)
 
 
 @pytest.mark.parametrize(

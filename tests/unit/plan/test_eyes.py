@@ -164,7 +164,12 @@ def test_rows_are_as_long_as_their_images_are_many_and_each_image_is_counted_onc
     write_json(tmp_path / "rows.json", rows)
     vision = {"path": str(clip), "cache": str(tmp_path / "features")}
     values = {
-        "task": {"name": "scienceqa", "train": str(tmp_path / "rows.json"), "images": str(tmp_path)},
+        "task": {
+            "name": "scienceqa",
+            "train": str(tmp_path / "rows.json"),
+            "validation": str(tmp_path / "rows.json"),
+            "images": str(tmp_path),
+        },
         "model": {"layers": 1, "heads": 2, "width": 16, "vision": vision},
         "method": {"name": "cot"},
     }

@@ -121,6 +121,21 @@ def test_an_empty_answer_start_takes_the_whole_text():
     assert Custom(answer_start="").score(Example("1", "q", (), "5"), " 5 ") == Score("right", "5")
 
 
+@pytest.mark.parametrize(("step_end", "steps"), [("\n", "2 + 3 = 5\n"), ("; ", "1 + 1 = 2; 2 + 3 = 5; ")])
+def test_with_an_empty_answer_start_the_answer_is_behind_the_last_step(step_end, steps):
+    task = Custom(answer_start="", step_end=step_end)
+    assert task.score(Example("1", "q", (), "5 hens"), f"{steps}5 hens") == Score("right", "5 hens")
+    assert task.score(Example("1", "q", (), "5 hens"), "5 hens\n") == Score("right", "5 hens")
+
+
+def test_an_answer_that_nothing_tells_from_its_steps_is_refused(tmp_path):
+    with pytest.raises(ValidationError, match="no answer could be told from its steps"):
+        Custom(answer_start=" ", step_end=" ")
+    path = write(tmp_path, [ROW, {**ROW, "answer": "a\nb"}])
+    with pytest.raises(DataError, match=r"row 2: answer is .* not hold '\\n'"):
+        Custom(train=path, answer_start="").examples("train")
+
+
 def test_settings_are_strict():
     for wrong in ({"scoring": "fuzzy"}, {"max_bad_rows": -1}, {"max_answer_tokens": 0}, {"trian": "a.json"}):
         with pytest.raises(ValidationError):

@@ -12,6 +12,9 @@ from unspoken.tasks.make import FORMATS, account, check, convert, make
 from unspoken.tasks.multiplication import Multiplication
 from unspoken.tasks.prontoqa import ProntoQA
 from unspoken.tasks.prosqa import ProsQA
+from unspoken.tasks.shapes import Shapes
+from unspoken.tasks.stories import Stories
+from unspoken.vision.preflight import preflight
 
 SMALL = {"train_rows": 5, "validation_rows": 6, "test_rows": 7}
 
@@ -201,6 +204,31 @@ def test_premises_in_another_order_ask_the_same(tmp_path):
     assert "the order of premises" in checked.report
 
 
+def test_the_same_words_about_other_pictures_are_no_leakage(tmp_path):
+    rows = [{"question": "What?", "steps": [], "answer": "a cat", "image": name} for name in ("1.png", "2.png")]
+    train = write_rows(tmp_path / "train.json", rows[:1])
+    test = write_rows(tmp_path / "test.json", rows[1:])
+    assert check([train, test], Custom(images=tmp_path)).is_clean
+    assert not check([train, test], Custom()).is_clean
+    assert "question of an earlier row" not in check([write_rows(train, rows)], Custom(images=tmp_path)).report
+
+
+def test_images_that_cannot_be_used_are_named(tmp_path):
+    rows = [{"question": "What?", "steps": [], "answer": "a cat", "image": "absent.png"}]
+    checked = check([write_rows(tmp_path / "train.json", rows)], Custom(images=tmp_path), check_images=preflight)
+    assert not checked.is_clean
+    assert "'absent.png' (row '1'): the file does not exist" in checked.report
+
+
+def test_rows_with_pictures_are_read_back_with_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    task = Shapes(train_rows=1, validation_rows=1, test_rows=2)
+    make(task, "test", tmp_path / "a.json")
+    back = Custom(test=tmp_path / "a.json", images=tmp_path).examples("test")[0]
+    assert [row.images for row in back] == [row.images for row in task.examples("test")[0]]
+    assert check([tmp_path / "a.json"], Custom(images=tmp_path), check_images=preflight).is_clean
+
+
 def test_files_without_a_common_question_are_clean(tmp_path):
     first = write_rows(tmp_path / "a.json", ROWS[:1])
     second = write_rows(tmp_path / "b.json", ROWS[1:])
@@ -226,3 +254,5 @@ def test_tokens_are_counted_on_request(tmp_path):
 def test_a_task_that_makes_its_rows_checks_no_files(tmp_path):
     with pytest.raises(RecipeError, match="hops is generated and reads no files"):
         check([tmp_path / "a.json"], Hops())
+    with pytest.raises(RecipeError, match="stories divides one data set itself and reads no files"):
+        check([tmp_path / "a.json"], Stories())

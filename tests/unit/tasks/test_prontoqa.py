@@ -376,3 +376,12 @@ def test_settings_have_bounds():
     for wrong in ({"hops": 0}, {"hops": 18}, {"test_rows": 0}, {"seed": -1}, {"ordering": "random"}):
         with pytest.raises(ValidationError):
             ProntoQA(**wrong)
+
+
+def test_the_shortcut_that_the_page_warns_of_is_right_in_every_generated_row():
+    """The rule about the asked property is true whose subject another premise names."""
+    for row in ProntoQA(train_rows=300).examples("train")[0]:
+        graph = row.graph
+        rules = [edge for edge in graph.edges if edge[1] in (graph.target, graph.distractor)]
+        named = {said for _, said in graph.edges}
+        assert [said for subject, said in rules if subject in named or subject == graph.root] == [graph.target]

@@ -188,6 +188,7 @@ def test_notes_count_what_rejects_nothing(tmp_path):
         notes=(
             "2 rows without steps: a curriculum has nothing to replace by thoughts there",
             "2 rows with the question of an earlier row; kept",
+            "1 row of these with another answer than it: row 3 (the text '6') and row 1 (the text '5')",
             "1 row with a step without text, which is left out",
             "2 rows with the key 'idx': it is not read",
             "1 row with the key 'image': images are not read by this task",
