@@ -41,7 +41,7 @@ shapes: setup          ## learn to see, then to think about pictures, beside eve
 stories: setup         ## what happens next: eyes, words, thoughts, adversaries over 3 seeds, beside every control
 	$(BIN)/python results/stories.py
 
-rl: setup              ## what rewards teach: gain, halting, trajectories, 3 seeds; about 40 minutes by the times of its parts
+rl: setup              ## what rewards teach: gain, halting, trajectories, 3 seeds: 40 minutes of a core
 	$(BIN)/python results/rl.py
 
 small: setup           ## seven methods on small graphs, equal data and steps, with their audits: about two hours of a core

@@ -40,10 +40,11 @@ def measured(run: Path, kept: Sequence[str], overrides: Sequence[str] = ()) -> d
         say(f"unspoken eval {run} --split test {shlex.join(overrides)}".rstrip())
         evaluate(run, split="test", overrides=list(overrides))
     figures, lines = read_json(run / "results.json"), read_json_lines(run / "metrics.jsonl")
-    seconds = sum(line.get("train_runtime", 0.0) for line in lines)
+    # runs of earlier code may not say it
+    seconds = [line["train_runtime"] for line in lines if "train_runtime" in line]
     return {key: figures[key] for key in (*kept, "data_sha256") if key in figures} | {
         "steps": max(line["step"] for line in lines),
-        "train_seconds": round(seconds, 1),
+        "train_seconds": round(seconds[-1], 1) if seconds else None,
     }
 
 
