@@ -19,7 +19,7 @@ from unspoken.cli.arguments import PlacesFirst
 from unspoken.cli.terminal import close_stdout, complain, open_streams, say
 from unspoken.cli.verb import DONE, FAILED
 from unspoken.cli.verbs import VERBS
-from unspoken.processes import is_first_process, num_processes
+from unspoken.processes import is_first_process, leave_group, num_processes
 
 BAD_INPUT, INTERRUPTED, READER_GONE, TERMINATED = 2, 130, 141, 143
 
@@ -38,8 +38,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     debug = "--debug" in arguments[: arguments.index("--") if "--" in arguments else None]
     try:
         with _log_to_stderr(), _stoppable():
-            return _dispatch([argument for argument in arguments if not (debug and argument == "--debug")])
+            code = _dispatch([argument for argument in arguments if not (debug and argument == "--debug")])
+        leave_group()
+        return code
     except SystemExit as stop:
+        leave_group()
         return stop.code if isinstance(stop.code, int) else DONE if stop.code is None else FAILED
     except KeyboardInterrupt:
         complain("interrupted")

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+from torch import distributed
 
 from unspoken import __version__, cli
 from unspoken.cli import verbs
@@ -397,6 +398,19 @@ def test_being_told_to_stop_ends_in_order(tmp_path):
 
 
 # ---- several processes
+
+
+@pytest.mark.parametrize("end", [lambda: 0, lambda: sys.exit(143)], ids=["done", "stopped"])
+def test_processes_part_in_good_order(end, monkeypatch):
+    """Threads of the group that outlive Python abort it, after all the work was done."""
+
+    def connect(parsed):
+        distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+        return end()
+
+    monkeypatch.setitem(verbs.VERBS, "list", replace(VERBS["list"], configure=lambda parser: None, run=connect))
+    cli.main(["list"])
+    assert not distributed.is_initialized()
 
 
 @pytest.mark.parametrize("name", ["audit", "inspect", "report", "run", "bench", "demo", "list", "data check"])
