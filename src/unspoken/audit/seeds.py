@@ -92,14 +92,16 @@ def _sentence(
     interventions: Sequence[Mapping[str, Any]],
 ) -> str:
     low, high = accuracy["accuracy_interval"]
-    text = f"Over {num_runs} seeds accuracy is {accuracy['accuracy']:.1%} [{low:.1%}, {high:.1%}]"
+    # of runs that are all alike the interval has no width, which says nothing of other seeds
+    how = "with each" if low == high else f"[{low:.1%}, {high:.1%}]"
+    text = f"Over {num_runs} seeds accuracy is {accuracy['accuracy']:.1%} {how}"
     text += "; the thoughts are " + ", ".join(f"{verdict} in {count}" for verdict, count in verdicts.items())
     replacements = [each for each in interventions if each["kind"] == "content"]
     if replacements:
         mildest = min(replacements, key=lambda each: each["cost"])
         low, high = mildest["cost_interval"]
-        text += f". The mildest replacement, {mildest['what']}, costs {points(mildest['cost'])} points "
-        text += f"[{points(low)}, {points(high)}] on average"
+        how = "with each" if low == high else f"[{points(low)}, {points(high)}] on average"
+        text += f". The mildest replacement, {mildest['what']}, costs {points(mildest['cost'])} points {how}"
     return text + "."
 
 

@@ -40,15 +40,23 @@ def test_the_sentence_names_the_mildest_replacement_and_every_verdict():
     found = over_seeds(
         [
             audit_of(0, 0.9, mean=0.5, zero=0.8, permuted=0.0),
-            audit_of(1, 0.9, "undecided", mean=0.5, zero=0.8, permuted=0.0, swap_same=0.1),
+            audit_of(1, 0.8, "undecided", mean=0.49, zero=0.8, permuted=0.0, swap_same=0.1),
         ]
     )
     assert found["sentence"] == (
-        "Over 2 seeds accuracy is 90.0% [90.0%, 90.0%]; the thoughts are needed in 1, undecided in 1. The mildest "
-        "replacement, the mean, costs 50.0 points [50.0, 50.0] on average."
+        "Over 2 seeds accuracy is 85.0% [21.5%, 100.0%]; the thoughts are needed in 1, undecided in 1. The mildest "
+        "replacement, the mean, costs 49.5 points [43.1, 55.9] on average."
     )
     assert [each["name"] for each in found["interventions"]] == ["mean", "zero", "permuted"]
-    assert "mean                   0.500  [ 0.500,  0.500]  0.500, 0.500" in table_over_seeds(found)
+    assert "mean                   0.495  [ 0.431,  0.559]  0.500, 0.490" in table_over_seeds(found)
+
+
+def test_runs_that_are_all_alike_say_nothing_of_other_seeds():
+    found = over_seeds([audit_of(seed, 0.9, mean=0.5) for seed in range(3)])
+    assert found["sentence"] == (
+        "Over 3 seeds accuracy is 90.0% with each; the thoughts are needed in 3. The mildest replacement, the mean, "
+        "costs 50.0 points with each."
+    )
 
 
 def test_runs_without_thoughts_have_no_replacement():
