@@ -1,4 +1,4 @@
-"""Next-token cross entropy where something is trained, and nowhere else."""
+"""Next-token cross entropy where something is trained, and nowhere else; and what a micro-batch counts in its step."""
 
 import torch
 from torch import Tensor, nn
@@ -45,3 +45,17 @@ def head_logits(head: nn.Module, states: Tensor, softcap: float | None) -> Tenso
     """Logits of the states, bounded to (-softcap, softcap) where the decoder does so (Gemma 2)."""
     logits: Tensor = head(states)
     return logits if softcap is None else softcap * torch.tanh(logits / softcap)
+
+
+def rows_with_words(labels_BL: Tensor) -> Tensor:
+    """How many rows have something to write, a number on their device."""
+    return (labels_BL != IGNORED).any(dim=1).sum()
+
+
+def share_of_step(
+    labels_BL: Tensor, targets_N: Tensor, num_items: Tensor | int | None, num_rows: Tensor | int | None
+) -> Tensor | float:
+    """The share of a micro-batch in its optimizer step: of its rows, or of its words where only those are counted."""
+    if num_rows is not None:
+        return rows_with_words(labels_BL) / num_rows
+    return 1.0 if num_items is None else targets_N.numel() / num_items

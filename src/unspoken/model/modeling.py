@@ -34,10 +34,15 @@ from unspoken.model.cache import growing_cache
 from unspoken.model.configuration import LatentConfig
 from unspoken.model.decoder import check_decoder
 from unspoken.model.embedding_heads import EmbeddingHeads, states_before_words
-from unspoken.model.loss import first_trained_column, head_logits, next_token_loss, trained_states
+from unspoken.model.loss import (
+    first_trained_column,
+    head_logits,
+    next_token_loss,
+    share_of_step,
+    trained_states,
+)
 from unspoken.model.passes import Sequence, Single, build_schedule
 from unspoken.model.vision import ImageSlots
-from unspoken.records import IGNORED
 from unspoken.thoughts import ThoughtSource, Vocabulary, build_source
 
 
@@ -438,7 +443,7 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
             states_ND, targets_N = trained_states(states_BLD, labels)
             loss = next_token_loss(head_logits(self.lm_head, states_ND, softcap), targets_N, num_items_in_batch)
             if (heads := self.embedding_heads) is not None and foreseen is not None:
-                share = _share(labels, targets_N, num_items_in_batch, num_rows_in_batch)
+                share = share_of_step(labels, targets_N, num_items_in_batch, num_rows_in_batch)
                 losses = heads.losses(heads(states_before_words(states_BLD, labels)), foreseen)
                 parts = {"loss_words": loss, **{f"loss_{kind}": share * each for kind, each in losses.items()}}
                 loss = loss + share * sum(heads.weights[kind] * each for kind, each in losses.items())
@@ -454,20 +459,6 @@ class LatentForCausalLM(LatentPreTrainedModel, GenerationMixin):
             num_passes=output.num_passes,
             **parts,
         )
-
-
-def rows_with_words(labels: Tensor) -> Tensor:
-    """How many rows have something to write, a number on their device."""
-    return (labels != IGNORED).any(dim=1).sum()
-
-
-def _share(
-    labels: Tensor, targets: Tensor, num_items: Tensor | int | None, num_rows: Tensor | int | None
-) -> Tensor | float:
-    """The share of a micro-batch in its optimizer step: of its rows, or of its words where only those are counted."""
-    if num_rows is not None:
-        return rows_with_words(labels) / num_rows
-    return 1.0 if num_items is None else targets.numel() / num_items
 
 
 def _first_column_of_head(inputs: Tensor | None, labels: Tensor | None, kept: int | Tensor | None) -> int:

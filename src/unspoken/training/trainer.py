@@ -14,7 +14,7 @@ from unspoken import files
 from unspoken.data.loader import Batches, data_loader
 from unspoken.device import barrier, summed
 from unspoken.errors import CheckpointError
-from unspoken.model.modeling import rows_with_words
+from unspoken.model.loss import rows_with_words
 from unspoken.progress import without_library_bars
 from unspoken.records import Batch, StagedExample
 from unspoken.run_directory import CHECKPOINTS
